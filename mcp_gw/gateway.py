@@ -1,0 +1,417 @@
+"""The gateway: puts the parts together and owns the event loop. Nothing else knows all of them."""
+
+import gc
+import sys
+
+from .clock import Clock
+from .compat import (
+    HAS_STDERR,
+    MICROPYTHON,
+    const,
+    forget_tasks,
+    kbd_intr,
+    pollable,
+    readable,
+    run_until,
+    sleep_ms,
+    spawn,
+    ticks_add,
+    ticks_diff,
+    ticks_ms,
+    watch_tasks,
+)
+from .config import settings
+from .dispatch import Answer, Dispatch
+from .errors import ConfigError
+from .protocol.revisions import BY_NAME, LATEST_LEGACY
+from .protocol.server import Server, notification
+from .protocol.session import Session
+from .registry import Param, Registry, Resource, Tool, check_name
+from .transports.link import random_hex
+
+# How long it must be quiet before garbage is collected ahead of need: 10 ms on an RP2040.
+_QUIET_MS = const(100)
+# How long upstreams and queue are left alone after an error nobody foresaw.
+_PAUSE_MS = const(5000)
+
+
+class Gateway:
+    """An MCP gateway: tools and resources of its own, and those of its upstreams.
+
+    name, version: as told to clients; instructions: how to use this server, for the model.
+    Further keywords are settings (mcp_gw/config.py).
+    """
+
+    def __init__(self, name, version="0", instructions=None, **config):
+        check_name(name)
+        self.name = name
+        self.version = str(version)
+        self.config = settings(config)
+        self.boot = random_hex(8)
+        self.registry = Registry()
+        depth = self.config["max_depth"]
+        self.server = Server(self.registry, name, str(version), instructions, depth)
+        self.dispatch = Dispatch(self)
+        self.upstreams = None  # the Hub, once upstream() or queue() was called
+        self.ports = []
+        self._tasks = 0  # asynchronous work under way
+        self._closed = 0  # how often
+        self._pause = ticks_ms()  # before this time upstreams and queue are left alone
+        self._running = False
+        self.clock = Clock()
+        self._lines = 0  # handled since the last collection of garbage
+        self._heard = ticks_ms()
+        self._print = None
+
+    # What the user declares.
+
+    def tool(self, description="", **kw):
+        """Decorator: offer a function as a tool.
+
+        Each keyword whose value is a Param declares the parameter of that name. name=: another
+        name than the function's; annotations=: dict of MCP tool annotations. The function may be
+        plain (it blocks the board while it runs), async, or a generator that yields progress (a
+        number, or a tuple progress, total, message) and returns its result. It returns str, a
+        number, a dict (structured content), a list or None, and may raise ToolError.
+        """
+        params = {key: value for key, value in kw.items() if isinstance(value, Param)}
+        options = {key: value for key, value in kw.items() if key not in params}
+        name = options.pop("name", None)
+        annotations = options.pop("annotations", None)
+        if options:
+            raise ConfigError("tool: %s is neither a Param nor an option" % list(options)[0])
+
+        def register(func):
+            self.registry.add_tool(
+                Tool(name or func.__name__, func, description, params, annotations)
+            )
+            return func
+
+        return register
+
+    def resource(self, uri, description="", name=None, mime_type=None):
+        """Decorator: offer what a function without parameters returns as the resource `uri`.
+
+        The function, plain or async, returns str, bytes, or anything with a JSON form.
+        """
+
+        def register(func):
+            title = name or func.__name__
+            self.registry.add_resource(Resource(uri, func, title, description, mime_type))
+            return func
+
+        return register
+
+    def upstream(self, name, url=None, queueable=(), expiry_s=None, **options):
+        """Forward to an upstream MCP server; its tools appear as NAME_TOOL.
+
+        url: of its Streamable HTTP endpoint; None: the server that the bridge at the other end of
+        the serial line knows under this name. queueable: names of its tools that may wait in the
+        queue while it cannot be reached; such a call expires after expiry_s seconds (default: the
+        setting queue_expiry_s). Further options are HttpUpstream's.
+        """
+        check_name(name)
+        if url is None:
+            from .route.link_upstream import LinkUpstream
+
+            upstream = LinkUpstream(name, self.server.info)
+        else:
+            from .route.http_upstream import HttpUpstream
+
+            upstream = HttpUpstream(name, url, **options)
+        self._hub().add(upstream, queueable, expiry_s or self.config["queue_expiry_s"])
+        if queueable and self.upstreams.forwarder.outbox is None:
+            self.queue()
+        return upstream
+
+    def queue(self, device=None):
+        """Keep queueable calls in `device` (mcp_gw.queue.nor); default: the board's own queue
+        region.
+
+        Returns the Outbox, or None on a port that has no such region.
+        """
+        from .queue.nor import default_device
+        from .queue.outbox import Outbox
+        from .queue.ring import Ring
+
+        if device is None:
+            device = default_device()
+            if device is None:
+                return None
+        ring = Ring(device)
+        ring.mount()
+        outbox = self._hub().forwarder.outbox = Outbox(ring, self.clock.unix)
+        return outbox
+
+    def _hub(self):
+        if self.upstreams is None:
+            from .route.hub import Hub
+
+            self.upstreams = Hub(self)
+        return self.upstreams
+
+    # Running.
+
+    def run(self, *transports):
+        """Serve until end of input or Ctrl-C. transports: "stdio" or "serial" (both: the console),
+        or streams such as a machine.UART; default: the console.
+        """
+        try:
+            run_until(self.serve(*transports))
+        finally:
+            # A Ctrl-C leaves the event loop at once, without unwinding serve(), and often comes
+            # twice.
+            kbd_intr(-1)
+            self.close()
+            forget_tasks()
+            kbd_intr(3)
+
+    async def serve(self, *transports):
+        """run() for a program that has its own asyncio event loop.
+
+        Ports that are open already are served. MicroPython's loop does not unwind on Ctrl-C:
+        call close() in a finally around asyncio.run().
+        """
+        if not self.ports:
+            self.open(*transports)
+        self._running = True
+        pumps = [spawn(self._pump(port)) for port in self.ports]
+        try:
+            while self._running:
+                self._tick()
+                await sleep_ms(20 if self._tasks else 100)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            self.close()
+
+    def poll(self, *transports):
+        """Do what is ready and return: for programs with a loop of their own.
+
+        Returns how many messages were handled, -1 once the input has ended.
+        """
+        if self._print is None:
+            self.open(*transports)
+        count = 0
+        for port in self.ports[:]:
+            n = port.fill()
+            if n > 0:
+                count += self._drain(port)
+            elif n < 0 and not port.session.under_way:
+                self.ports.remove(port)
+        self._tick()
+        if self._tasks:
+            run_until(_turn())
+        return count if self.ports else -1
+
+    def process(self, message):
+        """Answer one message without a transport.
+
+        message: bytes, one JSON-RPC message; it needs no handshake. Returns the answer as bytes,
+        b"" for a notification. Waits for asynchronous tools and upstreams.
+        """
+        port = Answer(Session(BY_NAME[LATEST_LEGACY]))
+        self.answer(port, message)
+        return bytes(port.data)
+
+    def answer(self, port, message):
+        """Handle one message (bytes) of `port` and wait until its answer was sent there."""
+        self.dispatch.take(port, message, 0, len(message))
+        if port.session.under_way:
+            run_until(self._until_answered(port))
+
+    async def _until_answered(self, port):
+        while port.session.under_way:
+            self._tick()
+            await sleep_ms(1)
+
+    def close(self):
+        """Let go of the console; a later run(), serve() or poll() opens it again."""
+        if self._print:
+            import builtins
+
+            builtins.print = self._print
+            self._print = None
+            watch_tasks(None)
+        self._running = False
+        for port in self.ports:
+            port.session.reset()
+        self.ports = []
+        self._tasks = 0
+        self._closed += 1
+
+    def stop(self):
+        """Make run() and serve() return."""
+        self._running = False
+
+    def open(self, *transports, take=None):
+        """Open ports without serving them yet; run(), serve() and poll() do it by themselves.
+
+        take: function(port, buf, lo, hi) that gets the messages instead of this gateway.
+        """
+        from .transports.serial import Console, Port, Uart
+
+        for transport in transports or ("serial",):
+            if transport in ("stdio", "serial"):
+                io = Console()
+            elif isinstance(transport, str):
+                raise ConfigError("transport %r is not known; stdio and serial are" % transport)
+            else:
+                io = transport if hasattr(transport, "stream") else Uart(transport)
+            cap = self.config["max_message"]
+            port = Port(io, cap, take or self.dispatch.take, self.dispatch.oversized, Session())
+            port.link.on_hello = lambda host, port=port: self._hello(host, port)
+            if self.upstreams:
+                self.upstreams.watch(port.link)
+            self.ports.append(port)
+        if self._print is None:
+            import builtins
+
+            self._print = builtins.print
+            builtins.print = self._printed
+            watch_tasks(self.log_exception)
+            if self.upstreams:
+                self.upstreams.open()
+        gc.collect()
+
+    async def _pump(self, port):
+        try:
+            await self._serve_port(port)
+        except Exception as e:
+            # The stream itself fails; the other ports go on.
+            self.log_exception(e)
+        if self._running and port in self.ports:
+            self.ports.remove(port)
+            self._running = bool(self.ports)
+
+    async def _serve_port(self, port):
+        waits = pollable(port.stream)
+        while self._running:
+            n = port.fill()
+            if n > 0:
+                self._drain(port)
+                if self._tasks:
+                    await sleep_ms(0)
+            elif n < 0:
+                while port.session.under_way:
+                    await sleep_ms(10)
+                return
+            elif waits:
+                await readable(port.stream)
+            else:
+                await sleep_ms(2)
+
+    def _drain(self, port):
+        count = 0
+        while True:
+            try:
+                count += port.drain()
+                break
+            except Exception as e:
+                self.log_exception(e)  # a line is taken out before it is handled: on to the next
+        self._lines += count
+        self._heard = ticks_ms()
+        return count
+
+    def _tick(self):
+        now = ticks_ms()
+        if (
+            self._lines >= self.config["idle_gc_lines"]
+            and ticks_diff(now, self._heard) >= _QUIET_MS
+        ):
+            # Nobody waits for it now; a client that sends its next request at once would.
+            self._lines = 0
+            gc.collect()
+        second = self.clock.tick(now)
+        for port in self.ports:
+            port.link.tick()
+        if self.upstreams and ticks_diff(now, self._pause) >= 0:
+            try:
+                self.upstreams.tick(now, second)
+            except Exception as e:
+                # No memory, a flash that fails: local tools are served all the same.
+                self._pause = ticks_add(now, _PAUSE_MS)
+                self.log_exception(e)
+
+    # What the parts ask for.
+
+    def tools_changed(self):
+        """Tell the clients that asked to be told."""
+        for port in self.ports:
+            if port.session.initialized:
+                port.send(notification("notifications/tools/list_changed"))
+
+    def _hello(self, host, port):
+        """A bridge said hello on a port: take its time, tell it who we are."""
+        unix_s = int(host["time_ms"]) // 1000
+        if not 0 < unix_s < 1 << 32:
+            raise ValueError("time_ms")
+        self.clock.set(unix_s)
+        if port.link.host != host["id"]:
+            port.session.reset()
+        row = {
+            "boot": self.boot,
+            "name": self.name,
+            "version": self.version,
+            "rx": self.config["max_message"],
+            "pending": 0,
+        }
+        if self.upstreams:
+            row["pending"] = self.upstreams.hello(host, port.link)
+        return row
+
+    # Asynchronous work.
+
+    def work(self, steps):
+        """Run a coroutine beside the others; whatever it raises is logged."""
+        self._tasks += 1
+        spawn(self._counted(steps))
+
+    async def _counted(self, steps):
+        closed = self._closed
+        try:
+            await steps
+        except Exception as e:
+            self.log_exception(e)
+        finally:
+            if closed == self._closed:  # else it was left behind by a run that ended
+                self._tasks -= 1
+
+    # Words.
+
+    def log(self, text):
+        """Text for people: to the bridge, to standard error, or kept for the next bridge."""
+        if self.ports:
+            for port in self.ports:
+                if port.link.up:
+                    port.log(text)
+                    return
+            self.ports[0].log(text)
+        elif HAS_STDERR:
+            sys.stderr.write(text)
+
+    def _printed(self, *args, sep=" ", end="\n", file=None, **kw):
+        """What print() is while serving: the channel carries MCP only."""
+        if file is None or file is sys.stdout or (file is sys.stderr and not HAS_STDERR):
+            sep = " " if sep is None else sep
+            self.log(sep.join(str(a) for a in args) + ("\n" if end is None else end))
+        else:
+            self._print(*args, sep=sep, end=end, file=file)
+
+    def log_exception(self, e):
+        """Log an exception with its traceback."""
+        from io import StringIO
+
+        out = StringIO()
+        if MICROPYTHON:
+            sys.print_exception(e, out)
+        else:
+            import traceback
+
+            traceback.print_exception(e, file=out)
+        self.log(out.getvalue())
+
+
+async def _turn():
+    """One turn of the event loop."""
+    await sleep_ms(0)

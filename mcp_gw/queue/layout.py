@@ -1,0 +1,134 @@
+"""The bytes of the queue on flash (docs/queue-format.md, version 1): functions over buffers."""
+
+import struct
+from binascii import crc32
+
+from ..compat import const
+
+# Records start at multiples of this within a sector.
+SLOT = const(16)
+# Bytes of a record's header, of a sector's header and where the sector's first record begins.
+HEAD = const(20)
+SECTOR_HEAD = const(32)
+
+VERSION = const(1)
+MAGIC = b"MGQ"
+# Never a byte of UTF-8 text, so no message can look like a record.
+RECORD_MAGIC = const(0xF9)
+
+# Sector flags.
+COMPACTED = const(1)
+STAMP = const(2)
+
+# Offsets that are programmed after their surroundings.
+ACK = const(19)
+DONE = const(28)
+
+# Bytes of a record's and of a sector's header that its CRC covers, which follows them. CRC-32 of
+# anything with its own CRC behind it is always the same.
+RECORD_COVERED = const(14)
+SECTOR_COVERED = const(24)
+RESIDUE = 0x2144DF1C
+
+# What a slot or sector header can be.
+JUNK = const(0)
+VALID = const(1)
+BLANK = const(2)
+ZERO = const(3)
+
+BLANK_SLOT = b"\xff" * 16
+ZERO_SLOT = bytes(16)
+# Clears everything of a sector header but its erase count, the one field of use afterwards.
+RETIRE = bytes(8) + b"\xff\xff\xff\xff" + bytes(20)
+
+_WEAR_MAX = const(0xFFFFFF)
+
+
+def cleared(byte):
+    """Whether a mark byte (0xFF at first, programmed to 0) counts as programmed.
+
+    One bit may have flipped by itself; more than one were programmed, even if a cut kept the rest.
+    """
+    return byte != 0xFF and (byte ^ 0xFF) & ((byte ^ 0xFF) - 1) != 0
+
+
+def pack_wear(count):
+    """Erase count with a check of its own: it outlives the rest of the header."""
+    count = min(count, _WEAR_MAX)
+    total = (count & 0xFF) + (count >> 8 & 0xFF) + (count >> 16)
+    return count | (~total & 0xFF) << 24
+
+
+def unpack_wear(word):
+    """The erase count, or -1 if the word is not one."""
+    count = word & _WEAR_MAX
+    return count if pack_wear(count) == word else -1
+
+
+def pack_sector(buf, sector_size, flags, wear, generation, first, last):
+    """Fill buf (SECTOR_HEAD bytes) with a sector header whose DONE byte is not programmed yet."""
+    size = 0
+    while 1 << size < sector_size:
+        size += 1
+    fields = (VERSION, size, 4, flags, 0, pack_wear(wear), generation, first, last)
+    struct.pack_into("<3sBBBBBIIII", buf, 0, MAGIC, *fields)
+    struct.pack_into("<II", buf, 24, crc32(memoryview(buf)[:24]), 0xFFFFFFFF)
+
+
+def check_sector(buf):
+    """What the sector header in buf is; one flipped bit is put right in buf."""
+    view = memoryview(buf)
+    if crc32(view[: SECTOR_COVERED + 4]) == RESIDUE and buf[:3] == MAGIC:
+        return VALID
+    if view[:8] == BLANK_SLOT[:8] and view[8:24] == BLANK_SLOT:
+        return BLANK
+    if view[:8] == ZERO_SLOT[:8] and view[12:28] == ZERO_SLOT:
+        return ZERO
+    return VALID if repair(buf, SECTOR_COVERED, 0) and buf[:3] == MAGIC else JUNK
+
+
+def seed(generation):
+    """Start value of the CRCs of a sector's record headers, to be XORed with a header's offset in
+    the sector: a header is valid only where and when it was written.
+
+    Not the generation itself: one bit in the start value is to a CRC like one bit in the header,
+    and would be put right as a flipped one.
+    """
+    return crc32(struct.pack("<I", generation)) & 0x3FFFFFFF
+
+
+def pack_record(buf, kind, length, seq, body_crc, key_length, priority, start):
+    """Fill buf[:HEAD] with a record's header; start: seed() ^ offset."""
+    struct.pack_into(
+        "<BBHIIBB", buf, 0, RECORD_MAGIC, kind, length, seq, body_crc, key_length, priority
+    )
+    crc = crc32(memoryview(buf)[:RECORD_COVERED], start)
+    struct.pack_into("<IH", buf, RECORD_COVERED, crc, 0xFFFF)
+
+
+def check_record(buf, start):
+    """What the slot in buf (at least HEAD bytes) is."""
+    view = memoryview(buf)
+    if crc32(view[: RECORD_COVERED + 4], start) == RESIDUE and buf[0] == RECORD_MAGIC:
+        return VALID
+    if view[:16] == BLANK_SLOT:
+        return BLANK
+    return ZERO if view[:16] == ZERO_SLOT else JUNK
+
+
+def repair(buf, covered, start):
+    """Put right one flipped bit of a header whose CRC, from `start`, follows `covered` bytes."""
+    # CRC-32 tells all single-bit errors of so short a text apart: trying each bit corrects them.
+    view = memoryview(buf)[: covered + 4]
+    for i in range(covered + 4):
+        for bit in range(8):
+            buf[i] ^= 1 << bit
+            if crc32(view, start) == RESIDUE:
+                return True
+            buf[i] ^= 1 << bit
+    return False
+
+
+def padded(length):
+    """Bytes a record with a body of `length` bytes takes on flash."""
+    return (HEAD + length + SLOT - 1) & -SLOT

@@ -1,0 +1,45 @@
+"""The JSON texts the outbox writes itself."""
+
+import json
+
+
+def about(known, attempts):
+    """Status as JSON text without the closing brace: known is (key, state, tool, upstream, queued
+    at, expires at).
+    """
+    key, state, tool, upstream, queued, expires = known
+    text = json.dumps(
+        {
+            "id": key.decode(),
+            "state": state,
+            "tool": tool,
+            "upstream": upstream,
+            "queued_at": queued,
+            "expires_at": expires,
+            "attempts": attempts,
+        }
+    )
+    return text[:-1].encode()
+
+
+def result(text, error):
+    """A tool result that is one text."""
+    return json.dumps({"content": [{"type": "text", "text": text}], "isError": error}).encode()
+
+
+def shortened(outcome, room, error):
+    """A tool result with the first part of `outcome` as text, in at most `room` bytes."""
+    text = "The result has %d bytes, too large to be kept (%d at most). It begins: "
+    text %= (len(outcome), room)
+    keep = room
+    while True:
+        keep = keep * 3 // 4
+        while keep and outcome[keep] & 0xC0 == 0x80:
+            keep -= 1
+        try:
+            part = bytes(outcome[:keep]).decode()
+        except UnicodeError:
+            part = ""
+        whole = result(text + part, error)
+        if len(whole) <= room or not part:
+            return whole

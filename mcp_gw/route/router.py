@@ -1,0 +1,138 @@
+"""Where a tool lives: which upstream, under which name, and whether a call to it may wait."""
+
+from ..errors import ConfigError
+from ..protocol.jsontext import loads, members, one_line
+from ..registry import dumps, joined_name
+
+
+class Route:
+    """One upstream's tool: its own name as raw JSON, and for how long a call may wait (None:
+    never)."""
+
+    def __init__(self, upstream, name, expiry_s):
+        self.upstream = upstream
+        self.name = name
+        self.expiry_s = expiry_s
+
+
+class Router:
+    """The tools of all upstreams under the names that clients see.
+
+    max_tools, max_bytes: caps on how many are kept and on their descriptors' total size.
+    """
+
+    def __init__(self, taken, max_tools, max_bytes):
+        self._taken = taken  # names of the gateway's own tools
+        self._max_tools = max_tools
+        self._max_bytes = max_bytes
+        self._queueable = {}  # upstream's name -> {tool's name: expiry_s}
+        self._routes = {}  # exposed name -> Route
+        self._rows = {}  # upstream's name -> list of descriptors (JSON bytes)
+        self.upstreams = {}
+        self.listing = 0  # upstreams that are being asked for their tools
+
+    def add(self, upstream, queueable, expiry_s):
+        """queueable: names of the upstream's tools that may wait; their calls expire after
+        expiry_s."""
+        if upstream.name in self.upstreams:
+            raise ConfigError("upstream %s is declared twice" % upstream.name)
+        self.upstreams[upstream.name] = upstream
+        self._queueable[upstream.name] = {name: expiry_s for name in queueable}
+        self._rows[upstream.name] = []
+        # What is declared can be called (and queued) before the upstream was ever reached.
+        for name in queueable:
+            exposed = joined_name(upstream.name, name, self._names(upstream, ()))
+            self._routes[exposed] = Route(upstream, dumps(name), expiry_s)
+
+    def find(self, exposed):
+        """The Route behind a name that a client called, or None."""
+        return self._routes.get(exposed)
+
+    def descriptors(self):
+        """Descriptors of all upstreams' tools, as JSON bytes."""
+        for rows in self._rows.values():
+            for row in rows:
+                yield row
+
+    async def refresh(self, upstream):
+        """Ask `upstream` for its tools again. Returns (changed, how many were left out by the
+        caps).
+
+        Raises what Upstream.tools raises; the old list then stays.
+        """
+        rows = []
+        routes = {}
+        left_out = 0
+        others = [r for n, r in self._rows.items() if n != upstream.name]
+        room = self._max_bytes - sum(len(row) for rows_ in others for row in rows_)
+        count = self._max_tools - sum(len(rows_) for rows_ in others)
+
+        def on_tool(raw):
+            nonlocal room, left_out
+            raw = one_line(bytes(raw))
+            if not _well_formed(raw):
+                left_out += 1
+                return
+            exposed, route, row = self._take(upstream, raw, routes)
+            if len(rows) >= count or room < len(row):
+                left_out += 1
+                return
+            room -= len(row)
+            rows.append(row)
+            routes[exposed] = route
+
+        self.listing += 1
+        try:
+            await upstream.tools(on_tool)
+        finally:
+            self.listing = max(0, self.listing - 1)
+        changed = rows != self._rows[upstream.name]
+        declared = self._queueable[upstream.name]
+        for exposed, route in list(self._routes.items()):
+            if route.upstream is upstream and _plain(route.name) not in declared:
+                del self._routes[exposed]
+        self._routes.update(routes)
+        self._rows[upstream.name] = rows
+        return changed, left_out
+
+    def _take(self, upstream, raw, routes):
+        """(exposed name, Route, descriptor) of one tool from its descriptor as the upstream sent
+        it."""
+        declared = self._queueable[upstream.name]
+        name = None
+        for key, _, lo, hi in members(raw):
+            if key == b"name":
+                name = raw[lo:hi]
+        plain = _plain(name)
+        expiry_s = declared.get(plain)
+        pieces = []
+        exposed = joined_name(upstream.name, plain, self._names(upstream, routes))
+        for key, start, _, hi in members(raw):
+            if key == b"name":
+                pieces.append(b'"name":' + dumps(exposed))
+            elif key == b"outputSchema" and expiry_s is not None:
+                # A queued call is answered without structured content, which clients would check
+                # against it.
+                pass
+            else:
+                pieces.append(raw[start:hi])
+        return exposed, Route(upstream, name, expiry_s), b"{" + b",".join(pieces) + b"}"
+
+    def _names(self, upstream, routes):
+        taken = set(self._taken)
+        taken.update(routes)
+        taken.update(n for n, r in self._routes.items() if r.upstream is not upstream)
+        return taken
+
+
+def _plain(raw):
+    return loads(raw, b"\\" in raw)
+
+
+def _well_formed(raw):
+    """Whether a descriptor has a name; one without must not spoil the others."""
+    name = schema = False
+    for key, _, lo, _ in members(raw):
+        name = name or key == b"name" and raw[lo] == 0x22
+        schema = schema or key == b"inputSchema" and raw[lo] == 0x7B
+    return name and schema

@@ -1,0 +1,158 @@
+"""What the gateway knows of an upstream server, whatever carries the messages."""
+
+from ..errors import METHOD_NOT_FOUND, ProtocolError
+from ..protocol.jsontext import loads, members, skip_value
+
+
+class Upstream:
+    """One upstream MCP server. Subclasses carry the messages: implement meta(), request(),
+    connect() and close().
+
+    name: the prefix of its tools; up: whether the last exchange with it worked.
+    on_change: None or a function(kind), called with "tools", "resources" or "prompts" when that
+    list changed.
+    """
+
+    # Whether the server speaks 2026-07-28; None until known.
+    modern = None
+    # Whether `up` is news from the other end, rather than the memory of the last exchange.
+    tells_state = False
+
+    timeout_ms = 30000  # of a request, unless told otherwise
+    MAX_PAGES = 64  # of tools/list
+    MAX_TOOLS = 1024
+    MAX_LIST_BYTES = 1 << 20  # of all descriptors together
+    MAX_CURSOR = 1024  # bytes
+
+    def __init__(self, name):
+        self.name = name
+        self.up = False
+        self.on_change = None
+        self._token = 0
+
+    def next_token(self):
+        """A progress token for the next request."""
+        self._token += 1
+        return self._token
+
+    def tick(self, now):
+        """Called now and then with the time in ticks."""
+
+    def meta(self, extra=b""):
+        """JSON text (bytes) of the _meta object to put into params, in the revision this upstream
+        speaks.
+
+        extra: b"" or members without braces, e.g. b'"mcp-gw/key":"0f..","progressToken":7'.
+        """
+        raise NotImplementedError
+
+    async def request(self, method, params_parts, timeout_ms=None, on_progress=None):
+        """Send one request and wait for its answer.
+
+        params_parts: list of bytes-like that together are the JSON text of params, _meta included;
+        they are passed on as they are. timeout_ms: for everything, connecting included; None: the
+        upstream's own.
+        on_progress: None or a function(raw), called with the JSON text (bytes) of the params of
+        each notifications/progress that belongs to this request.
+
+        Returns (ok, raw): raw is the JSON text (bytes) of the result, or of the JSON-RPC error
+        object. Raises Unavailable when the server has certainly not executed it, NoAnswer when it
+        may have.
+        """
+        raise NotImplementedError
+
+    async def connect(self):
+        """Open the conversation now rather than at the first request. Raises Unavailable."""
+        raise NotImplementedError
+
+    async def close(self):
+        """End the conversation. A later request opens it again."""
+        raise NotImplementedError
+
+    async def tools(self, on_tool, timeout_ms=None):
+        """List the upstream's tools, all pages; on_tool(raw) is called with each descriptor's JSON
+        text (bytes).
+
+        Returns (count, whole): whole is False when MAX_PAGES, MAX_TOOLS or MAX_LIST_BYTES cut the
+        list short, or the server gave the same cursor twice. A server without tools lists none.
+        Raises what request() raises, and ProtocolError when the server answers with an error or
+        with something that is no list of tools.
+        """
+        timeout_ms = timeout_ms or self.timeout_ms
+        count = size = 0
+        cursor = None
+        for _ in range(self.MAX_PAGES):
+            parts = [b'{"_meta":', self.meta()]
+            if cursor is not None:
+                parts += [b',"cursor":', cursor]
+            parts.append(b"}")
+            ok, raw = await self.request("tools/list", parts, timeout_ms)
+            if not ok:
+                code, message = error_of(raw)
+                if code == METHOD_NOT_FOUND:
+                    return count, True
+                raise ProtocolError(code, "%s: tools/list: %s" % (self.name, message))
+            page, following = _page(raw)
+            if page is None:
+                raise ProtocolError(
+                    -32603, "%s: tools/list: no list of tools in the answer" % self.name
+                )
+            for lo, hi in page:
+                size += hi - lo
+                if count == self.MAX_TOOLS or size > self.MAX_LIST_BYTES:
+                    return count, False
+                on_tool(raw[lo:hi])
+                count += 1
+            if following is None:
+                return count, True
+            if following == cursor or len(following) > self.MAX_CURSOR:
+                return count, False
+            cursor = following
+        return count, False
+
+
+def error_of(raw):
+    """(code, message) of a JSON-RPC error object's JSON text; what is missing or of a wrong type
+    is made up for.
+    """
+    error = loads(raw, b"\\" in raw)
+    if not isinstance(error, dict):
+        error = {}
+    code = error.get("code")
+    message = error.get("message")
+    if not isinstance(code, int):
+        code = -32603
+    return code, message if isinstance(message, str) else "an error without a message"
+
+
+def _page(raw):
+    """(iterator over the spans of the descriptors, JSON text of nextCursor or None); (None, None)
+    for no such result.
+    """
+    tools = following = None
+    if raw[:1] == b"{":
+        for key, _, lo, hi in members(raw):
+            if key == b"tools" and raw[lo : lo + 1] == b"[":
+                tools = lo
+            elif key == b"nextCursor" and raw[lo : lo + 1] == b'"' and hi - lo > 2:
+                following = raw[lo:hi]
+    if tools is None:
+        return None, None
+    return _objects(raw, tools), following
+
+
+def _objects(raw, i):
+    """Yield (start, end) of each object in the JSON array raw[i:...]; other values are passed
+    over.
+    """
+    end = len(raw)
+    i += 1
+    while True:
+        while raw[i] in b" \t\r\n,":
+            i += 1
+        if raw[i] == 0x5D:
+            return
+        start = i
+        i = skip_value(raw, i, end)
+        if raw[start] == 0x7B:
+            yield start, i
