@@ -1,0 +1,5 @@
+# Runs before anything else.
+import board_ram
+
+board_ram.mount()
+del board_ram

@@ -1,0 +1,5 @@
+# ruff: noqa: F821 (makemanifest.py provides these functions)
+include("../manifest.py")
+freeze("$(PORT_DIR)/modules", "rp2.py")
+freeze("modules")
+freeze("..", "main.py")

@@ -1,0 +1,3 @@
+# ruff: noqa: F821 (makemanifest.py provides these functions)
+include("../manifest.py")
+freeze("modules")

@@ -1,0 +1,10 @@
+# The unix build of the gateway: MicroPython's standard variant without what needs other libraries
+# (btree, ffi), with TLS that reads PEM files and can show the peer's certificate.
+FROZEN_MANIFEST ?= $(VARIANT_DIR)/manifest.py
+
+MICROPY_PY_BTREE = 0
+MICROPY_PY_FFI = 0
+MICROPY_PY_SSL = 1
+MICROPY_SSL_MBEDTLS = 1
+
+CFLAGS += -DMBEDTLS_PEM_PARSE_C -DMBEDTLS_BASE64_C -DMBEDTLS_SSL_KEEP_PEER_CERTIFICATE
