@@ -1,0 +1,137 @@
+"""What became of calls that carry an idempotency key: on disk, so that it outlives the bridge.
+
+A row is written, and synced, before a call is sent, and again before its outcome is answered.
+While its process lives it renews a short lease on the row; a row without outcome whose lease has
+run out belongs to a process that died (or gave up waiting) after the call may have been executed.
+"""
+
+import sqlite3
+import threading
+import time
+import uuid
+
+LEASE_S = 6.0
+RENEW_S = 2.0
+KEEP_S = 30 * 86400
+
+NEW, DONE, BUSY, LOST = "new", "done", "busy", "lost"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    upstream TEXT NOT NULL,
+    key TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('started', 'done')),
+    owner TEXT NOT NULL,      -- process that sent the call
+    lease REAL NOT NULL,      -- unix time until which that process has promised to be alive
+    ok INTEGER,               -- 1: answer is a result, 0: answer is a JSON-RPC error
+    answer BLOB,              -- JSON text
+    changed REAL NOT NULL,    -- unix time
+    PRIMARY KEY (upstream, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS calls_changed ON calls (changed);
+"""
+
+
+class KeyMisused(Exception):
+    """A key came back with another tool than it was first used for."""
+
+
+class KeyStore:
+    """Rows of calls in SQLite. Methods block for a disk sync and may be called from any thread.
+
+    path: database file, made if absent. Raises sqlite3.Error when it cannot be used.
+    """
+
+    def __init__(self, path, clock=time.time):
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.owner = uuid.uuid4().hex
+        self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+        self.prune()
+
+    def close(self):
+        with self._lock:
+            self._db.close()
+
+    def prune(self):
+        """Forget what has not changed for 30 days."""
+        with self._lock:
+            self._db.execute("DELETE FROM calls WHERE changed < ?", (self._clock() - KEEP_S,))
+
+    def begin(self, upstream, key, tool):
+        """Claim a key, or learn what became of it.
+
+        Returns (state, ok, answer): NEW: the caller has it and shall send the call; DONE with the
+        recorded answer; BUSY: another living process has sent it; LOST: it was sent and nobody
+        can tell what became of it. Raises KeyMisused.
+        """
+        now = self._clock()
+        with self._lock:
+            claimed = self._db.execute(
+                "INSERT INTO calls VALUES (?, ?, ?, 'started', ?, ?, NULL, NULL, ?)"
+                " ON CONFLICT DO NOTHING",
+                (upstream, key, tool, self.owner, now + LEASE_S, now),
+            ).rowcount
+            if claimed:
+                return NEW, None, None
+            row = self._db.execute(
+                "SELECT tool, state, lease, ok, answer FROM calls WHERE upstream=? AND key=?",
+                (upstream, key),
+            ).fetchone()
+        if row is None:
+            return BUSY, None, None  # removed by another process just now; ask again
+        if row[0] != tool:
+            raise KeyMisused(f"key {key} was used for the tool {row[0]!r}, not {tool!r}")
+        if row[1] == "done":
+            return DONE, bool(row[3]), bytes(row[4])
+        # A lease from the future says that the clock was set back: it cannot be trusted.
+        return (BUSY if now < row[2] <= now + LEASE_S else LOST), None, None
+
+    def take_over(self, upstream, key):
+        """Claim a LOST key again. False: somebody else was faster."""
+        now = self._clock()
+        with self._lock:
+            return bool(
+                self._db.execute(
+                    "UPDATE calls SET owner=?, lease=?, changed=? WHERE upstream=? AND key=?"
+                    " AND state='started' AND (lease<=? OR lease>?)",
+                    (self.owner, now + LEASE_S, now, upstream, key, now, now + LEASE_S),
+                ).rowcount
+            )
+
+    def renew(self, upstream, key):
+        """Say that this process is still alive and waits for the answer."""
+        self._update("lease=?", (self._clock() + LEASE_S,), upstream, key)
+
+    def lose(self, upstream, key):
+        """The call was sent and will get no answer."""
+        self._update("lease=0", (), upstream, key)
+
+    def forget(self, upstream, key):
+        """The call was certainly not sent."""
+        with self._lock:
+            self._db.execute(
+                "DELETE FROM calls WHERE upstream=? AND key=? AND owner=? AND state='started'",
+                (upstream, key, self.owner),
+            )
+
+    def finish(self, upstream, key, ok, answer):
+        """Record the outcome; durable when this returns."""
+        self._update(
+            "state='done', ok=?, answer=?, changed=?",
+            (int(ok), answer, self._clock()),
+            upstream,
+            key,
+        )
+
+    def _update(self, what, values, upstream, key):
+        with self._lock:
+            self._db.execute(
+                f"UPDATE calls SET {what} WHERE upstream=? AND key=? AND owner=?"
+                " AND state='started'",
+                (*values, upstream, key, self.owner),
+            )

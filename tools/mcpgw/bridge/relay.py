@@ -1,0 +1,326 @@
+"""One board's conversations with its upstreams: the bridge's end of channel `u`."""
+
+import asyncio
+import re
+from functools import partial
+
+from mcp_gw.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNAVAILABLE,
+    GatewayError,
+    NoAnswer,
+    ProtocolError,
+    Unavailable,
+)
+from mcp_gw.protocol.framing import (
+    ID,
+    KEY,
+    META,
+    METHOD,
+    NAME,
+    NOTIFICATION,
+    PARAMS,
+    REQUEST,
+    TOKEN,
+    new_spans,
+    scan,
+    text,
+)
+from mcp_gw.protocol.jsontext import members, without_member
+
+from .calls import error_object, parse, tool_error
+
+_MAX_DEPTH = 64
+# A keyed call goes on this many times longer than the board waits, so that its outcome gets known.
+_PATIENCE = 10
+# Frame header and JSON-RPC envelope around a result.
+_OVERHEAD = 256
+_MAX_UNDELIVERED = 64
+_KEYED = "keyed call"
+# Parts of a descriptor that a tool can do without, in the order in which they are left out.
+_DISPENSABLE = (b"icons", b"_meta", b"execution", b"outputSchema", b"title")
+
+_STRING_OR_SPACE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\x00-\x20]+', re.DOTALL)
+# A pair of surrogates, another character by its number, or any other escape.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u....|.)", re.DOTALL)
+_UNFIT = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+class Relay:
+    """Answers the board's requests to its upstreams.
+
+    upstreams: dict of name to HTTPUpstream; calls: Calls; deliver: function(name, message
+    bytes) -> bool, False when the board is not there now; rx: function() -> longest line in
+    bytes that the board takes.
+    """
+
+    def __init__(self, upstreams, calls, deliver, rx, log):
+        self._upstreams = upstreams
+        self._calls = calls
+        self._deliver = deliver
+        self._rx = rx
+        self._log = log
+        self._spans = new_spans()
+        self._tasks = {}  # (upstream's name, raw id) -> task
+        self._orphans = set()  # tasks of keyed calls whose board has restarted
+        self._undelivered = []
+        self._lists = {}  # upstream's name -> (serial, descriptors)
+        self._serial = 0
+
+    def board_up(self, restarted):
+        """The board is there (again): it gets what it missed, unless it has forgotten its
+        questions.
+        """
+        missed, self._undelivered = self._undelivered, []
+        if restarted:
+            self._forget()
+        else:
+            for name, message in missed:
+                self._send(name, message)
+
+    def _forget(self):
+        """Drop the conversations. Keyed calls go on: their outcome is recorded for the next
+        question.
+        """
+        tasks, self._tasks = self._tasks, {}
+        for task in tasks.values():
+            if task.get_name() == _KEYED:
+                self._orphans.add(task)
+                task.add_done_callback(self._orphans.discard)
+            else:
+                task.cancel()
+
+    async def close(self):
+        """Stop answering; to be called after Calls.close(), which ends the keyed calls."""
+        self._forget()
+        tasks = list(self._orphans)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def message(self, name, line):
+        """One message of the board to the upstream `name`. Raises ValueError if it is none."""
+        spans = self._spans
+        kind = scan(line, 0, len(line), spans, _MAX_DEPTH)
+        if kind not in (REQUEST, NOTIFICATION):
+            raise ValueError(f"not a request ({kind})")
+        method = text(line, spans, METHOD)
+        params = self._span(line, PARAMS) or b"{}"
+        if kind == NOTIFICATION:
+            if method == "notifications/cancelled":
+                wanted = {key: params[lo:hi] for key, _, lo, hi in members(params)}
+                task = self._tasks.pop((name, wanted.get(b"requestId")), None)
+                if task:
+                    task.cancel()
+            return
+        id = self._span(line, ID)
+        upstream = self._upstreams.get(name)
+        if upstream is None:
+            why = f"this bridge has no upstream {name!r}; add --upstream {name}=URL"
+            answer = partial(self._fail, UPSTREAM_UNAVAILABLE, why)
+        elif method == "tools/call" and spans[2 * NAME] >= 0:
+            tool = text(line, spans, NAME)
+            key = text(line, spans, KEY) if spans[2 * KEY] >= 0 else None
+            meta, token = self._span(line, META) or b"{}", self._span(line, TOKEN)
+            answer = partial(self._call, upstream, tool, params, meta, key, token)
+        elif method == "tools/list":
+            answer = partial(self._list, upstream, parse(params).get("cursor"))
+        elif method == "tools/call":
+            answer = partial(self._fail, INVALID_PARAMS, "params.name is missing")
+        else:
+            answer = partial(self._fail, METHOD_NOT_FOUND, f"the bridge does not relay {method}")
+        keyed = method == "tools/call" and spans[2 * KEY] >= 0
+        task = asyncio.create_task(
+            self._answer(name, id, answer), name=_KEYED if keyed else "upstream"
+        )
+        self._tasks[name, id] = task
+        task.add_done_callback(lambda _: self._done(name, id, task))
+
+    def _done(self, name, id, task):
+        if self._tasks.get((name, id)) is task:
+            del self._tasks[name, id]
+        if not task.cancelled() and task.exception():
+            self._log.info(f"internal error: {task.exception()!r}")
+
+    def _span(self, line, field):
+        start = self._spans[2 * field]
+        return line[start : self._spans[2 * field + 1]] if start >= 0 else None
+
+    # -- the two requests
+
+    async def _fail(self, code, why):
+        return False, error_object(code, why)
+
+    async def _call(self, upstream, tool, params, meta, key, token):
+        params = without_member(params, b"_meta")
+        extra = b",".join(
+            meta[start:end]
+            for name, start, _, end in members(meta)
+            if name != b"progressToken" and not name.startswith(b"io.modelcontextprotocol/")
+        )
+
+        def on_progress(raw):
+            rest = without_member(raw, b"progressToken")
+            comma = b"" if rest == b"{}" else b","
+            raw = b'{"progressToken":' + token + comma + rest[1:]
+            head = b'{"jsonrpc":"2.0","method":"notifications/progress","params":'
+            self._deliver(upstream.name, compact(head + raw + b"}"))
+
+        on_progress = on_progress if token else None
+        if key is None:
+            ok, raw = await upstream.call(tool, params, extra, None, on_progress)
+        else:
+            ok, raw = await self._keyed(upstream, tool, params, extra, key, on_progress)
+        if ok and raw.lstrip()[:1] != b"{":
+            raise ProtocolError(INTERNAL_ERROR, f"{upstream.name}: the result is no JSON object")
+        return ok, self._fitting(with_result_type(raw), tool) if ok else raw
+
+    async def _keyed(self, upstream, tool, params, extra, key, on_progress):
+        def send(progress):
+            patience = upstream.timeout_s * _PATIENCE
+            return upstream.call(tool, params, extra, patience, progress)
+
+        async def idempotent():
+            if tool not in upstream.catalog:
+                await upstream.list()
+            hints = upstream.catalog.get(tool, {}).get("annotations")
+            if not isinstance(hints, dict):
+                return False
+            return hints.get("idempotentHint") is True or hints.get("readOnlyHint") is True
+
+        call = asyncio.ensure_future(
+            self._calls.run(upstream.name, key, tool, send, idempotent, on_progress)
+        )
+        try:
+            await asyncio.wait([call], timeout=upstream.timeout_s)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        if not call.done():
+            call.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise NoAnswer(
+                f"upstream {upstream.name} gave no answer within {upstream.timeout_s:g} s"
+            )
+        return call.result()
+
+    async def _list(self, upstream, cursor):
+        if cursor is None:
+            budget = self._rx() - _OVERHEAD - len(upstream.name)
+            found = [self._trimmed(compact(raw), budget) for raw in await upstream.list()]
+            self._serial += 1
+            self._lists[upstream.name] = self._serial, [raw for raw in found if raw]
+            serial, at = self._serial, 0
+        else:
+            serial, _, at = str(cursor).partition(":")
+            if serial != str(self._lists.get(upstream.name, (0,))[0]) or not at.isdecimal():
+                raise ProtocolError(INVALID_PARAMS, "this cursor is not valid any more")
+            at = int(at)
+        tools = self._lists[upstream.name][1]
+        room = self._rx() - _OVERHEAD - len(upstream.name)
+        page = []
+        while at < len(tools) and (not page or room > len(tools[at])):
+            room -= len(tools[at]) + 1
+            page.append(tools[at])
+            at += 1
+        more = b',"nextCursor":"%s:%d"' % (str(serial).encode(), at) if at < len(tools) else b""
+        head = b'{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":['
+        return True, head + b",".join(page) + b"]" + more + b"}"
+
+    def _trimmed(self, raw, budget):
+        """A descriptor that fits into one line of the board, or None."""
+        for part in _DISPENSABLE:
+            if len(raw) > budget:
+                raw = without_member(raw, part)
+        if len(raw) <= budget:
+            return raw
+        self._log.info(
+            f"tool {parse(raw).get('name')} left out: its description has {len(raw)} bytes"
+        )
+        return None
+
+    # -- answers
+
+    async def _answer(self, name, id, answer):
+        try:
+            ok, raw = await answer()
+        except Unavailable as e:
+            ok, raw = False, error_object(UPSTREAM_UNAVAILABLE, str(e))
+        except NoAnswer as e:
+            ok, raw = False, error_object(UPSTREAM_TIMEOUT, str(e))
+        except ProtocolError as e:
+            ok, raw = False, error_object(e.code, e.message)
+        except GatewayError as e:
+            ok, raw = False, error_object(INTERNAL_ERROR, str(e))
+        except Exception as e:  # an answer of the upstream that nobody thought of
+            self._log.info(f"internal error: {e!r}")
+            why = f"the bridge failed: {type(e).__name__}; the call may have been executed"
+            ok, raw = False, error_object(INTERNAL_ERROR, why)
+        if self._tasks.get((name, id)) is not asyncio.current_task():
+            return  # cancelled, or the board has restarted
+        body = b'{"jsonrpc":"2.0","id":%s,"%s":%s}'
+        self._send(name, compact(body % (id, b"result" if ok else b"error", raw)))
+
+    def _send(self, name, message):
+        if not self._deliver(name, message) and len(self._undelivered) < _MAX_UNDELIVERED:
+            self._undelivered.append((name, message))
+
+    def _fitting(self, raw, tool):
+        """The result, or one that says that it does not fit into a line of the board."""
+        room = self._rx() - _OVERHEAD
+        size = len(compact(raw))
+        if size <= room:
+            return raw
+        shorter = unescaped(compact(raw))
+        if len(shorter) <= room:
+            return shorter
+        self._log.info(f"answer of {tool}: {size} bytes are more than the board takes")
+        lead = f"{tool} was executed. Its answer has {size} bytes, more than this board takes"
+        first = _first_text(parse(raw).get("content"))
+        # One character of the text takes up to 12 bytes in JSON.
+        shown = first[: max(0, (room - 256) // 12)]
+        return tool_error(f"{lead}. It begins: {shown}" if shown else f"{lead}.")
+
+
+def _first_text(content):
+    """The first text in a result's content, which may be anything; "" when there is none."""
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            return part["text"]
+    return ""
+
+
+def unescaped(raw):
+    """Valid JSON text with characters beyond ASCII as UTF-8 rather than as escapes."""
+    return _ESCAPE.sub(_as_utf8, raw)
+
+
+def _as_utf8(match):
+    escape = match.group()
+    if escape[1:2] != b"u":
+        return escape
+    char = parse(b'"' + escape + b'"')
+    return char.encode() if char >= "\x80" and not "\ud800" <= char < "\ue000" else escape
+
+
+def compact(raw):
+    """Valid JSON text without white space between tokens or bytes that a frame cannot carry."""
+    if not _UNFIT.search(raw):
+        return raw
+
+    def keep(match):
+        found = match[0]
+        return found.replace(b"\x7f", b"\\u007f") if found[:1] == b'"' else b""
+
+    return _STRING_OR_SPACE.sub(keep, raw)
+
+
+def with_result_type(raw):
+    """A result's JSON text with the resultType that the modern revision asks for."""
+    if any(key == b"resultType" for key, _, _, _ in members(raw)):
+        return raw
+    at = raw.index(b"{") + 1
+    comma = b"" if raw[at:].strip() == b"}" else b","
+    return raw[:at] + b'"resultType":"complete"' + comma + raw[at:]

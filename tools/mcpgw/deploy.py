@@ -1,0 +1,174 @@
+"""`mcpgw deploy`: put an app on a board, start it, and see that its gateway answers."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import UserError
+
+
+def deploy(
+    app: Annotated[
+        Path | None,
+        typer.Argument(help="A .py file, or a folder with a main.py.", show_default=False),
+    ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option(help="Serial port, or id:SERIAL; else the one board that is found."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="What a single file is called on the board.")
+    ] = "main.py",
+    extra: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="One more file or folder to put there; repeatable."),
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Restart the board, wait for the gateway.")
+    ] = True,
+    mpy: Annotated[
+        bool, typer.Option("--mpy", help="Compile all but main.py to .mpy with mpy-cross.")
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what was deployed, instead.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Replace files that were not deployed, too.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the gateway.")] = 15,
+):
+    """Put an app on a board: only what changed, checked on arrival, safe against a power cut.
+
+    Interrupts what the board runs. A file is replaced when all have arrived, main.py last;
+    until then the old app stays what starts.
+    """
+    from . import appfiles
+    from .ports import choose_port
+
+    if remove == (app is not None):
+        raise UserError("say what to deploy (an APP), or --remove", exit_code=2)
+    if remove:
+        return _remove(choose_port(port))
+    files = appfiles.collect(app, name, extra or ())
+    checked = appfiles.check_syntax(files)
+    print(f"{len(files)} file{'s' * (len(files) > 1)}, syntax ok ({checked})")
+    return _deploy(files, choose_port(port), run, mpy, yes, wait)
+
+
+def _deploy(files, port, run, mpy, yes, wait):
+    from .remote import Remote
+
+    with Remote(port) as remote:
+        try:
+            _transfer(remote, files, mpy, yes)
+        except (UserError, typer.Abort, KeyboardInterrupt):
+            # The old app was interrupted for this and is still whole: set it going again.
+            with contextlib.suppress(UserError):
+                remote.restart()
+            raise
+        if run:
+            return _start(remote, wait)
+        remote.leave()
+    return 0
+
+
+def _transfer(remote, files, mpy, yes):
+    from . import appfiles
+    from .install import Installer
+
+    board = remote.identity()
+    print(f"{remote.port}: {board['machine']}, MicroPython {board['release']}")
+    if mpy:
+        files = appfiles.compiled(files, board["mpy"])
+    installer = Installer(remote)
+    plan = installer.plan(files)
+    if plan.foreign and not yes:
+        _confirm(plan.foreign)
+    if plan.settled:
+        print("  nothing changed")
+        return
+    begun = time.monotonic()
+    _install(installer, files, plan)
+    _report(files, plan, time.monotonic() - begun)
+
+
+def _install(installer, files, plan):
+    """Carry out the plan behind a progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    total = sum(len(f.data) for f in files if f.path in plan.changed)
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=total)
+        installer.install(
+            files, plan, lambda path, n: bar.update(task, advance=n, description=path)
+        )
+
+
+def _report(files, plan, seconds):
+    size = 0
+    for file in files:
+        if file.path in plan.changed:
+            size += len(file.data)
+            what = "new" if file.path in plan.added else "changed"
+            print(f"  {file.path[1:]:<28} {len(file.data):>8} B  {what}")
+    for path in plan.stale:
+        print(f"  {path[1:]:<28} {'':>8}    removed")
+    same = f", {len(plan.unchanged)} unchanged" if plan.unchanged else ""
+    print(f"  {size} bytes in {seconds:.1f} s, verified on the board{same}")
+
+
+def _start(remote, wait):
+    from .hello import NotServing, await_gateway
+
+    remote.restart()
+    try:
+        answer = await_gateway(remote.serial, wait)
+    except NotServing as e:
+        if e.output:
+            print("the board said:", file=sys.stderr)
+            print("\n".join(f"  {line}" for line in e.output.splitlines()[-30:]), file=sys.stderr)
+        raise
+    print(
+        f"{answer.name} {answer.version} serves on {remote.port} "
+        f"({answer.seconds:.1f} s after the restart)"
+    )
+    return 0
+
+
+def _confirm(paths):
+    names = ", ".join(p[1:] for p in paths)
+    question = f"{names} on the board was not put there by deploy, or was changed since"
+    if not sys.stdin.isatty():
+        raise UserError(f"{question}; --yes replaces it")
+    typer.confirm(f"{question}. Replace it?", abort=True)
+
+
+def _remove(port):
+    from .install import Installer
+    from .remote import Remote
+
+    with Remote(port) as remote:
+        installer = Installer(remote)
+        removed, kept = installer.remove()
+        remote.restart()
+    for path in removed:
+        print(f"  {path[1:]}  removed")
+    for path in kept:
+        print(f"  {path[1:]}  kept: it was changed on the board since")
+    if not removed and not kept:
+        print("nothing was deployed on this board")
+    return 0
