@@ -1,0 +1,39 @@
+"""`make bench`: what the gateway costs, in one table. Exit code 1 if a budget is exceeded."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools"), str(HERE.parent), str(HERE)]
+
+import host  # noqa: E402
+import pico  # noqa: E402
+
+SECTIONS = (
+    ("emulated cycles/ms at 125 MHz, no XIP cache or flash wait modelled", pico),
+    ("wall clock of this machine, the board emulated", host),
+)
+
+
+def main():
+    began = time.monotonic()
+    exceeded = 0
+    with tempfile.TemporaryDirectory(prefix="mcpgw-bench-") as folder:
+        for title, module in SECTIONS:
+            place = Path(folder, module.__name__)
+            place.mkdir()
+            print(f"\n{title}\n{'-' * len(title)}")
+            for row in module.rows(place):
+                verdict = {None: "", True: "ok", False: "TOO MUCH"}[row.ok]
+                exceeded += row.ok is False
+                budget = f"  [{row.limit}: {verdict}]" if row.limit else ""
+                print(f"{row.what:58} {row.value}{budget}", flush=True)
+    print(f"\n{time.monotonic() - began:.0f} s; {exceeded or 'no'} budget exceeded")
+    return 1 if exceeded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Fixtures for all tests. The tree's packages are tested, not an installed copy."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+import soak  # noqa: E402
+import targets  # noqa: E402
+
+TARGETS = ["unix", "cortex-m3", "pico"]
+
+
+@pytest.fixture(scope="session")
+def _targets(tmp_path_factory):
+    """Boards that are on, by name: they stay on for the whole session."""
+    running = {}
+    yield running
+    for target in running.values():
+        target.close()
+
+
+def _target(name, running, tmp_path_factory):
+    if name not in running:
+        running[name] = targets.make_target(name, tmp_path_factory.mktemp(name))
+    return running[name]
+
+
+@pytest.fixture(params=TARGETS)
+def target(request, _targets, tmp_path_factory):
+    """Each of the targets in turn: target.run(script, timeout=30) -> output."""
+    return _target(request.param, _targets, tmp_path_factory)
+
+
+@pytest.fixture(params=TARGETS[1:])
+def board(request, _targets, tmp_path_factory):
+    """Each of the simulated boards in turn; .sim is the running simulator."""
+    return _target(request.param, _targets, tmp_path_factory)
+
+
+@pytest.fixture
+def pico(_targets, tmp_path_factory):
+    """The emulated Pico as a target; .sim is the running PicoSim."""
+    return _target("pico", _targets, tmp_path_factory)
+
+
+@pytest.fixture
+def cortex_m3(_targets, tmp_path_factory):
+    """The Cortex-M3 board as a target; .sim is the running CortexM3Sim."""
+    return _target("cortex-m3", _targets, tmp_path_factory)
+
+
+@pytest.fixture
+def unix(_targets, tmp_path_factory):
+    """The unix build as a target; .micropython is its path."""
+    return _target("unix", _targets, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """Shared test data that is not part of the repository; MCPGW_DATA names the folder."""
+    folder = Path(os.environ.get("MCPGW_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder} (set MCPGW_DATA)")
+    return folder
+
+
+@pytest.fixture
+def seed(request):
+    """A seed for this test, printed and listed at the end of a soak run."""
+    return soak.seed(request.node.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if soak.SOAK:
+        for name, value in soak.SEEDS:
+            terminalreporter.write_line(f"seed {value}: {name} (MCPGW_SEED={value} repeats it)")

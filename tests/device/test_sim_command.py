@@ -1,0 +1,207 @@
+"""`mcpgw sim` as users type it."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import serial
+import targets
+from mcpgw.sim import install
+from targets import RawREPL
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": f"{targets.ROOT / 'tools'}:{targets.ROOT}",
+    "COLUMNS": "100",
+}
+
+
+class Command:
+    """A running `mcpgw sim ...`, with its standard input and output."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mcpgw.cli", "sim", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        self.lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+
+    def line(self, holding, timeout=20):
+        """The next line that holds a text."""
+        deadline = time.monotonic() + timeout
+        while holding not in (line := self.lines.get(timeout=deadline - time.monotonic())):
+            pass
+        return line
+
+    def port(self):
+        return self.line("port ").split()[1]
+
+    def say(self, text):
+        self.process.stdin.write(f"{text}\n")
+        self.process.stdin.flush()
+
+    def answer(self, text):
+        """Give a command; returns its answer."""
+        self.say(text)
+        return json.loads(self.line('"ok"'))
+
+
+def repl(port, script):
+    with serial.serial_for_url(port, timeout=0.2) as console:
+        out, error = RawREPL(console, 20).run(script)
+    assert not error, error
+    return out
+
+
+def finished(*arguments, environment=None):
+    return subprocess.run(
+        [sys.executable, "-m", "mcpgw.cli", "sim", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environment or ENVIRONMENT,
+        timeout=60,
+    )
+
+
+def test_pico(tmp_path):
+    flash, link = tmp_path / "flash.img", tmp_path / "port"
+    arguments = ["--flash", flash, "--link", link, "--adc", "0=1.65V", "--pin", "7=1"]
+    with Command("pico", targets.firmware("pico"), *arguments) as sim:
+        assert sim.port() == str(link)
+        script = "from machine import ADC, Pin\nprint(ADC(0).read_u16(), Pin(7, Pin.IN)())"
+        assert repl(str(link), script) == "32776 1\n"
+        sim.answer("adc 0 0")
+        sim.answer('{"cmd": "pin", "pin": 7, "value": 0}')
+        assert repl(str(link), script) == "0 0\n"
+        assert sim.answer("read 7")["value"] == 0
+        sim.answer("watch 8")
+        repl(str(link), "import machine\nmachine.Pin(8, machine.Pin.OUT)(1)")
+        assert json.loads(sim.line('"pin"'))["cycles"] > 0
+        assert sim.answer("status")["ready"] is True
+        sim.say("nonsense")
+        assert "no command" in sim.line("error")
+        sim.answer("off")
+        assert not link.is_symlink()
+        sim.answer("on")
+        sim.line('"ready"')
+        deadline = time.monotonic() + 10
+        while not link.is_symlink():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert repl(str(link), "print('back')") == "back\n"
+        sim.say("quit")
+        sim.process.wait(10)
+    assert flash.stat().st_size == 2 << 20
+
+
+def test_power_cut_ends_with_137(tmp_path):
+    arguments = ["--flash", tmp_path / "flash.img", "--cut", "1:100"]
+    done = finished("pico", targets.firmware("pico"), *arguments)
+    assert done.returncode == 137, done.stdout + done.stderr
+    assert '"bytes": 100' in done.stdout
+
+
+def test_it_runs_without_commands(tmp_path):
+    """With nothing on standard input it goes on until it is interrupted."""
+    with Command("pico", targets.firmware("pico"), "--tcp", "0") as sim:
+        sim.process.stdin.close()
+        port = sim.port()
+        assert port.startswith("socket://127.0.0.1:")
+        assert repl(port, "print('tcp')") == "tcp\n"
+        assert repl(port, "print('again')") == "again\n"
+
+
+def test_cortex_m3():
+    with Command("cortex-m3", targets.firmware("cortex-m3")) as sim:
+        assert repl(sim.port(), "print('m3')") == "m3\n"
+
+
+@pytest.mark.parametrize("board, target", [("pico", "make pico"), ("cortex-m3", "make qemu")])
+def test_no_firmware(board, target, tmp_path):
+    done = finished(board, tmp_path / "none")
+    assert done.returncode == 1
+    assert target in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option, text", [("--adc=9=1", "channels"), ("--adc=x", "NUMBER"), ("--cut=x", "N[:BYTES]")]
+)
+def test_wrong_options(option, text):
+    done = finished("pico", targets.firmware("pico"), option)
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_node_or_emulator(tmp_path):
+    bare = {**ENVIRONMENT, "PATH": str(tmp_path)}
+    done = finished("pico", targets.firmware("pico"), environment=bare)
+    assert done.returncode == 1 and "Node.js" in done.stderr
+    empty = {**ENVIRONMENT, "MCPGW_CACHE": str(tmp_path)}
+    done = finished("pico", targets.firmware("pico"), environment=empty)
+    assert done.returncode == 1 and "mcpgw sim setup" in done.stderr
+
+
+def test_setup_is_idempotent():
+    install.setup()
+    started = time.monotonic()
+    done = finished("setup")
+    assert done.returncode == 0, done.stderr
+    assert install.VERSION in done.stdout
+    assert time.monotonic() - started < 5
+
+
+def test_lock_file_pins_without_naming_a_registry():
+    lock = json.loads((install.HERE / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert packages["node_modules/rp2040js"]["version"] == install.VERSION
+    assert all("resolved" not in entry and entry["integrity"] for entry in packages.values())
+
+
+def test_what_cannot_work_is_said_in_one_line(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("no firmware")
+    pico = targets.firmware("pico")
+    for arguments, word in (
+        (["pico", pico, "--id", "zz"], "hexadecimal"),
+        (["pico", pico, "--link", tmp_path], "is a folder"),
+        (["pico", pico, "--speed", "-1"], "greater"),
+        (["pico", text], "UF2"),
+        (["cortex-m3", text], "ELF"),
+    ):
+        done = finished(*arguments)
+        assert done.returncode in (1, 2)
+        assert word in done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_every_line_of_events_is_whole_and_the_image_is_found_from_anywhere(tmp_path, monkeypatch):
+    targets.firmware("pico")
+    monkeypatch.chdir(tmp_path)
+    with Command("pico") as sim:
+        lines = [sim.lines.get(timeout=30) for _ in range(4)]  # in any order
+    assert sorted(line[:2] for line in lines) == ["  ", "  ", "Pi", '{"'], lines
+    assert json.loads(next(line for line in lines if line[0] == "{"))["event"] == "ready"
