@@ -42,7 +42,7 @@ help: ## this list
 ## ---- set-up
 
 .PHONY: setup
-setup: $(B)/setup/sim ## install what is missing: Debian packages, .venv with the host tools, simulator
+setup: $(B)/setup/sim $(B)/setup/node ## install what is missing: Debian packages, .venv with the host tools, simulator, npm packages
 	@true
 
 $(B)/setup/system: tools/system_packages.sh
@@ -59,8 +59,14 @@ $(VENV)/.stamp: pyproject.toml | $(B)/setup/system
 # The simulator lives in the cache, which may be gone or elsewhere by now.
 CACHE := $(or $(MCPGW_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mcpgw)
 SIM_MISSING := $(if $(wildcard $(CACHE)/sim-*/bootrom.bin),,FORCE)
-$(B)/setup/sim: tools/mcpgw/sim/package.json tools/mcpgw/sim/install.py $(VENV)/.stamp $(SIM_MISSING)
+$(B)/setup/sim: tools/mcpgw/sim/package.json tools/mcpgw/sim/install.py tools/mcpgw/npm.py $(VENV)/.stamp $(SIM_MISSING)
 	@$(VENV)/bin/mcpgw sim setup
+	@mkdir -p $(@D) && touch $@
+
+# Node 22, the conformance suites and the clients of tests; in the cache as well.
+NODE_MISSING := $(if $(wildcard $(CACHE)/tests-*/package-lock.json),,FORCE)
+$(B)/setup/node: tests/node/package-lock.json tests/nodejs.py tools/mcpgw/npm.py $(VENV)/.stamp $(NODE_MISSING)
+	@$(PY) tests/nodejs.py
 	@mkdir -p $(@D) && touch $@
 
 ## ---- sources and host tools
