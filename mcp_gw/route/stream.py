@@ -8,6 +8,7 @@ import asyncio
 import sys
 
 from ..errors import Unavailable
+from ..pem import certificates  # noqa: F401 (for those who import this module)
 
 _MICRO = sys.implementation.name == "micropython"
 
@@ -218,23 +219,3 @@ def describe(e):
     """A short text for an OSError or ValueError of the network."""
     text = str(e).strip()
     return text.replace("\n", "; ") or type(e).__name__
-
-
-def certificates(data):
-    """The DER certificates (list of bytes) in PEM or DER data. Raises ValueError.
-
-    Boards' TLS reads DER only, so PEM is decoded here.
-    """
-    if data[:1] == b"\x30":
-        return [data]
-    from binascii import a2b_base64
-
-    found = []
-    for block in data.split(b"-----BEGIN CERTIFICATE-----")[1:]:
-        text, end, _ = block.partition(b"-----END CERTIFICATE-----")
-        if not end:
-            raise ValueError("a PEM certificate without its end")
-        found.append(a2b_base64(b"".join(text.split())))
-    if not found:
-        raise ValueError("no certificate in PEM or DER form")
-    return found
