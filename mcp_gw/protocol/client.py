@@ -29,7 +29,7 @@ from .framing import (
     text,
 )
 from .jsontext import loads, members
-from .revisions import LATEST_LEGACY, LATEST_MODERN
+from .revisions import LATEST_LEGACY, LATEST_MODERN, LEGACY
 
 # Events of receive() and rejected().
 NOTHING = const(0)  # a late or unknown answer, or something that needs no action
@@ -42,7 +42,8 @@ PROGRESS = const(6)  # notifications/progress: params are buf[lo:hi]; see progre
 CHANGED = const(7)  # a list has changed: `method` is "tools", "resources" or "prompts"
 NOTICE = const(8)  # another notification: `method`, params buf[lo:hi] (lo == hi: none)
 INVALID = const(9)  # no JSON-RPC message; `why` says what is wrong
-REPLY = const(10)  # the server asked something: `out` is the reply to send
+REPLY = const(10)  # the server asked what is answered here: `out` is the reply to send
+ASKED = const(11)  # the server asked the client: `asked` (raw id), `method`, params buf[lo:hi]
 
 _NEW = const(0)
 _DISCOVER = const(1)
@@ -50,20 +51,21 @@ _INITIALIZE = const(2)
 _OPEN = const(3)
 _SHUT = const(4)
 
-# Every revision with a handshake; a server may name any of them in its answer to ours.
-_LEGACY = (LATEST_LEGACY, "2025-06-18", "2025-03-26", "2024-11-05")
-
-_INPUT_REQUIRED = (
-    b'{"code":-32603,"message":"the upstream server asks for more input in the middle of this'
-    b' call, and this gateway cannot pass such a question on yet"}'
-)
+# What a server may ask of its client: the capability that it needs.
+QUESTIONS = {
+    "sampling/createMessage": "sampling",
+    "elicitation/create": "elicitation",
+    "roots/list": "roots",
+}
 
 
 class Client:
     """One conversation with one server.
 
     name, version: of this gateway, as told to the server. modern=True skips the opening: the peer
-    is known to speak 2026-07-28 (the serial link).
+    is known to speak 2026-07-28 (the serial link). capabilities: JSON text (str), declared in
+    initialize: what those who use this conversation may be asked; in 2026-07-28 each request
+    declares it anew, see meta().
     After READY: modern (bool), version (the agreed revision, str), server (dict: name, version),
     capabilities (dict).
     """
@@ -72,15 +74,16 @@ class Client:
     MAX_ID = 128  # bytes of a server request's id that is echoed
     MAX_DEPTH = 64  # nesting of JSON taken from the server; the outer object is depth 1
 
-    def __init__(self, name, version, modern=False):
+    def __init__(self, name, version, modern=False, capabilities="{}"):
         info = json.dumps({"name": name, "version": version})
         self._envelope = (
             '"io.modelcontextprotocol/protocolVersion":"%s",'
-            '"io.modelcontextprotocol/clientInfo":%s,"io.modelcontextprotocol/clientCapabilities":{}'
+            '"io.modelcontextprotocol/clientInfo":%s,"io.modelcontextprotocol/clientCapabilities":'
             % (LATEST_MODERN, info)
         ).encode()
         self._initialize = (
-            '{"protocolVersion":"%s","capabilities":{},"clientInfo":%s}' % (LATEST_LEGACY, info)
+            '{"protocolVersion":"%s","capabilities":%s,"clientInfo":%s}'
+            % (LATEST_LEGACY, capabilities, info)
         ).encode()
         self._spans = new_spans()
         self._last_id = 0
@@ -104,7 +107,7 @@ class Client:
         self.id = self.out_id = None
         self.lo = self.hi = 0
         self.exact = False
-        self.out = self.method = self.why = None
+        self.out = self.method = self.why = self.asked = None
 
     @property
     def ready(self):
@@ -139,22 +142,37 @@ class Client:
         """Give a request up: its answer, should it still come, is ignored."""
         self._pending.discard(id)
 
-    def meta(self, extra=b""):
+    def meta(self, extra=b"", capabilities=b"{}"):
         """JSON text of the _meta object of a request in the agreed revision.
 
-        extra: b"" or further members without braces. Before READY the members of 2026-07-28 are
-        included; a legacy server ignores them.
+        extra: b"" or further members without braces; capabilities: what whoever makes this request
+        can be asked (JSON text). Before READY the members of 2026-07-28 are included; a legacy
+        server ignores them.
         """
         if self.modern is False:
             return b"{" + extra + b"}"
-        return b"{" + self._envelope + (b"," if extra else b"") + extra + b"}"
+        return b"{" + self._envelope + capabilities + (b"," if extra else b"") + extra + b"}"
+
+    def reply(self, id, ok, raw):
+        """The reply to a question (ASKED), as parts. id: its raw id; raw: JSON text of the result,
+        or, ok=False, of an error object."""
+        return [b'{"jsonrpc":"2.0","id":', id, b',"result":' if ok else b',"error":', raw, b"}"]
+
+    def cancelled(self, id):
+        """The notification that a request is given up, as parts."""
+        return [
+            b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d,' % id,
+            b'"_meta":',
+            self.meta(),
+            b"}}",
+        ]
 
     def _step(self, state):
         self._state = state
         if state == _DISCOVER:
             self.version = LATEST_MODERN  # of this message; the transport names it in a header
             self.out_id, self.out = self.request(
-                "server/discover", (b'{"_meta":{', self._envelope, b"}}")
+                "server/discover", (b'{"_meta":{', self._envelope, b"{}}}")
             )
         else:
             self.version = None
@@ -206,18 +224,6 @@ class Client:
             return SEND
         return self._refuse(why)
 
-    def settle(self, ok, raw):
-        """What a request's outcome means to the caller: returns (ok, raw JSON text).
-
-        A result of type "input_required" (2026-07-28) becomes an error object: the server asks for
-        something that only the original client could give, and no way leads there yet.
-        """
-        if ok and self.modern and b"input_required" in raw and raw[:1] == b"{":
-            for key, _, lo, hi in members(raw):
-                if key == b"resultType" and raw[lo:hi] == b'"input_required"':
-                    return False, _INPUT_REQUIRED
-        return ok, raw
-
     def progress_token(self, buf):
         """After PROGRESS: the token's JSON text (bytes)."""
         params = bytes(memoryview(buf)[self.lo : self.hi])
@@ -247,12 +253,18 @@ class Client:
         return int(bytes(memoryview(buf)[lo:hi]))
 
     def _asked(self, buf, spans):
-        """A request of the server. There is nothing it may ask of us but a ping."""
+        """A request of the server, as the legacy revisions have them."""
         lo, hi = spans[2 * ID], spans[2 * ID + 1]
         if self.modern or hi - lo > self.MAX_ID:
             return NOTHING
         id = bytes(memoryview(buf)[lo:hi])
-        if text(buf, spans, METHOD) == "ping":
+        method = text(buf, spans, METHOD)
+        if method in QUESTIONS and self._state == _OPEN:
+            self.asked = id
+            self.method = method
+            self.lo, self.hi = spans[2 * PARAMS], spans[2 * PARAMS + 1]
+            return ASKED
+        if method == "ping":
             rest = b',"result":{}}'
         else:
             rest = (
@@ -292,7 +304,7 @@ class Client:
                 return SEND
             return self._refuse("initialize was refused: %s" % body.get("message"))
         version = body.get("protocolVersion")
-        if version not in _LEGACY:
+        if version not in LEGACY:
             return self._refuse("the server wants revision %s" % version)
         self._agree(False, version, body.get("serverInfo"), body)
         self.out = [b'{"jsonrpc":"2.0","method":"notifications/initialized"}']
@@ -315,7 +327,7 @@ class Client:
             # Positive evidence of a modern server; worth a handshake only if it names a revision
             # that has one.
             versions = _supported(body)
-            if versions and not any(v in _LEGACY for v in versions):
+            if versions and not any(v in LEGACY for v in versions):
                 return self._refuse(
                     "no revision in common; the server speaks %s" % ", ".join(versions)
                 )
@@ -337,6 +349,15 @@ class Client:
         self.out = self.out_id = None
         self.why = why
         return REFUSED
+
+
+def asks(raw):
+    """Whether a result's JSON text (bytes) is of type input_required (2026-07-28)."""
+    if b"input_required" in raw and raw[:1] == b"{":
+        for key, _, lo, hi in members(raw):
+            if key == b"resultType":
+                return raw[lo:hi] == b'"input_required"'
+    return False
 
 
 def _supported(error):

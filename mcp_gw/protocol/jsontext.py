@@ -119,6 +119,14 @@ def members(data):
         i += 1
 
 
+def member(data, key):
+    """JSON text of member `key` (bytes) of the JSON object `data` (bytes), or None."""
+    for name, _, lo, hi in members(data):
+        if name == key:
+            return data[lo:hi]
+    return None
+
+
 def without_member(data, key):
     """The JSON object `data` (bytes) less its member `key`."""
     pieces = []

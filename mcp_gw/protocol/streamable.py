@@ -5,7 +5,7 @@ message.
 from binascii import b2a_base64
 
 from .http import TOKEN_CHARS, field
-from .jsontext import joined, loads, members
+from .jsontext import joined, loads, member
 
 # Which member of params is repeated in the Mcp-Name header.
 _NAMED_BY = {"tools/call": b"name", "prompts/get": b"name", "resources/read": b"uri"}
@@ -50,14 +50,6 @@ def request_fields(client, session, method, params_parts, marks):
         given = member(params, b"arguments")
         out.extend(_param_fields(marks[name], loads(given, True) if given else None))
     return out
-
-
-def member(data, key):
-    """JSON text of member `key` (bytes) of the JSON object `data` (bytes), or None."""
-    for name, _, lo, hi in members(data):
-        if name == key:
-            return data[lo:hi]
-    return None
 
 
 def _string(data, key):

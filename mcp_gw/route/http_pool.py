@@ -16,7 +16,8 @@ class Exchange:
     True ends the wait.
     After Pool.run(): status (int), headers (dict of bytes), kind (content type without parameters,
     lower-case bytes), body (bytes-like; empty for an event stream), streamed (the answer was an
-    event stream), complete (on_event returned True).
+    event stream), complete (on_event returned True), last_id (bytes; of the last event that had an
+    id), retry (ms that the server asks for before coming again, or None).
     """
 
     def __init__(self, data, repeatable=False, on_event=None):
@@ -32,6 +33,8 @@ class Exchange:
         self.kind = b""
         self.body = b""
         self.streamed = self.complete = False
+        self.last_id = b""
+        self.retry = None
 
     @property
     def sent(self):
@@ -60,6 +63,8 @@ class Pool:
     context: TLS context or None. size: how many connections at most; made when needed, kept while
     the server keeps them.
     connect_ms: time for a TCP connection. max_body: longest body, or event of a stream, in bytes.
+    spare: function() -> how many more connections there may be now, since so many are held by
+    calls that wait for a person.
     """
 
     # How long the end of an event stream is waited for once its answer has come: then the
@@ -67,11 +72,13 @@ class Pool:
     LINGER_MS = 50
     MAX_ERROR_PAGE = 2048  # bytes of a body kept that is neither JSON nor events
 
-    def __init__(self, url, context, size, connect_ms, max_body):
+    def __init__(self, url, context, size, connect_ms, max_body, spare=lambda: 0):
         self._url = url
         self._context = context
         self._connect_ms = connect_ms
         self.max_body = max_body
+        self._size = size
+        self._spare = spare
         self._slots = [_Slot() for _ in range(size)]
 
     def close(self):
@@ -88,12 +95,18 @@ class Pool:
         have, and TooLarge when it answered more than max_body.
         """
         slot = min(self._slots, key=_load)
+        if slot.users and len(self._slots) < self._size + self._spare():
+            slot = _Slot()
+            self._slots.append(slot)
         slot.users += 1
         try:
             async with slot.lock:
                 await self._run(slot, exchange)
         finally:
             slot.users -= 1
+            if not slot.users and len(self._slots) > self._size + self._spare():
+                slot.drop()
+                self._slots.remove(slot)
 
     async def _run(self, slot, exchange):
         kept = False
@@ -249,8 +262,14 @@ class _Events:
 
     def take(self, buf, lo, hi):
         decoder, exchange = self._decoder, self._exchange
-        while decoder.next(buf, lo, hi):
+        more = True
+        while more:
+            more = decoder.next(buf, lo, hi)
             lo = decoder.pos
+            exchange.last_id = decoder.last_id
+            exchange.retry = decoder.retry
+            if not more:
+                return
             data = decoder.data
             if not data or decoder.event != b"message":
                 continue

@@ -1,12 +1,9 @@
 """An upstream server over Streamable HTTP: unix build, boards with a network, CPython."""
 
 import asyncio
-import json
-import sys
 
-from ..compat import const
+from ..compat import HAS_STDERR, const, sleep_ms
 from ..errors import (
-    INTERNAL_ERROR,
     UNSUPPORTED_VERSION,
     ConfigError,
     GatewayError,
@@ -14,19 +11,12 @@ from ..errors import (
     Unavailable,
 )
 from ..protocol import http
-from ..protocol.client import (
-    ANSWER,
-    CHANGED,
-    FAILURE,
-    INVALID,
-    PROGRESS,
-    READY,
-    REFUSED,
-    REPLY,
-    SEND,
-    Client,
-)
+from ..protocol.client import ANSWER, FAILURE, Client
+from ..protocol.jsontext import joined
 from ..protocol.streamable import marks_of, request_fields
+from .held import Held
+from .http_call import HTTPCall
+from .http_open import error_text, open_conversation, status_text
 from .http_pool import Exchange, Pool
 from .stream import HAS_NETWORK, Stream, certificates, client_context, describe
 from .upstream import Upstream, error_of
@@ -47,8 +37,13 @@ _REPEATABLE = (
 # Headers that options may not set.
 _OURS = ("host", "content-length", "transfer-encoding", "connection", "accept", "content-type")
 
+_SMALL = not HAS_STDERR
+# What clients of this gateway may be able to answer. A legacy server is told once, so all of it;
+# a question to a client that cannot is refused.
+_CAPABILITIES = '{"roots":{},"sampling":{},"elicitation":{"form":{},"url":{}}}'
+
 _HEADER_MISMATCH = const(-32020)
-_MAX_BODY = 262144 if sys.platform in ("linux", "darwin", "win32") else 32768
+_MAX_BODY = 32768 if _SMALL else 262144
 
 
 class HttpUpstream(Upstream):
@@ -63,11 +58,14 @@ class HttpUpstream(Upstream):
     alone.
     max_body: longest JSON answer, or longest event of an event stream, in bytes. connections: size
     of the pool.
-    client: (name, version) this gateway gives as its own.
+    client: (name, version) this gateway gives as its own. listen: keep a stream open on which the
+    server tells that its lists have changed (default: not on microcontrollers). held: how many
+    calls to a legacy server may wait at once for the answer to a question of the server;
+    answer_ms: how long each waits.
 
     Requests use a pool of kept connections, made when needed, each carrying one request at a time,
-    so that a slow call does not hold up the next one. A TLS connection costs a board about 24 KB;
-    with connections=1 a server's question in the middle of a call is answered only after the call.
+    so that a slow call does not hold up the next one; what is said beside them (replies,
+    cancellations) has a connection of its own. A TLS connection costs a board about 24 KB.
 
     Resolving a host name blocks a board (MicroPython's getaddrinfo does): prefer addresses there,
     or names that a resolver nearby answers at once.
@@ -78,8 +76,11 @@ class HttpUpstream(Upstream):
     """
 
     MAX_SESSION_ID = 256  # characters
-    MAX_REPLIES = 4  # to a server's questions, under way at once; further questions get no reply
+    MAX_ASIDE = 16  # messages beside the calls (replies, cancellations) under way at once, and as
+    # many more as calls may wait for answers
     REPLY_MS = 5000  # time for delivering a reply, or for ending a session
+    MAX_RESUMES = 8  # tries without news, of one broken event stream
+    MAX_RETRY_MS = 30000  # longest pause before resuming, whatever the server asks for
 
     def __init__(
         self,
@@ -93,6 +94,9 @@ class HttpUpstream(Upstream):
         max_body=_MAX_BODY,
         connections=2,
         client=("mcp_gw", "0"),
+        listen=not _SMALL,
+        held=4 if _SMALL else 64,
+        answer_ms=300000,
     ):
         Upstream.__init__(self, name)
         if not HAS_NETWORK:
@@ -109,33 +113,63 @@ class HttpUpstream(Upstream):
             fields.append((header, headers[header]))
         try:
             url = http.parse_url(url)
-            self._head = http.head("POST", url, fields)
+            self.post_head = http.head("POST", url, fields)
             self._delete_head = http.head("DELETE", url, fields)
+            self._get_head = http.head("GET", url, fields)
             context = _context(ca, verify) if url.tls else None
         except (ValueError, OSError) as e:
             raise ConfigError("upstream %s: %s" % (name, describe(e)))
         except ImportError:
             raise ConfigError("upstream %s: this firmware has no TLS" % name)
-        self._pool = Pool(url, context, connections, connect_ms, max_body)
-        self._client = Client(client[0], client[1])
+        self._held = Held(held, answer_ms)
+        spare = lambda: self._held.count  # noqa: E731
+        self.pool = Pool(url, context, connections, connect_ms, max_body, spare)
+        self.place = url, context, 1, connect_ms, max_body
+        self._aside = Pool(*self.place)
+        self.client = Client(client[0], client[1], capabilities=_CAPABILITIES)
         self._opening = asyncio.Lock()
         self._openings = 0
-        self._session = None  # Mcp-Session-Id (str) of a legacy server
-        self._replies = []  # tasks
+        self.session = None  # Mcp-Session-Id (str) of a legacy server
+        self._tasks = []  # beside the calls
+        self._listens = listen
+        self._listener = None  # task
         self._marks = {}  # tool -> its arguments that are repeated in headers
 
     # The contract of Upstream.
 
     @property
     def modern(self):
-        return self._client.modern
+        return self.client.modern
 
-    def meta(self, extra=b""):
-        return self._client.meta(extra)
+    @property
+    def capabilities(self):
+        """What the server says it can do (dict); empty while it is not known."""
+        return self.client.capabilities
 
-    async def request(self, method, params_parts, timeout_ms=None, on_progress=None):
-        call = _Call(self, on_progress)
-        return await self._bounded(self._request(call, method, params_parts), timeout_ms, call)
+    def meta(self, extra=b"", can=b"{}"):
+        return self.client.meta(extra, can)
+
+    async def request(self, method, params_parts, timeout_ms=None, on_progress=None, can=b"{}"):
+        if can != b"{}" and self.modern is None:
+            await self.connect()
+        if can == b"{}" or self.modern:
+            call = HTTPCall(self, on_progress)
+            work = self._request(call, method, params_parts)
+            return await self._bounded(work, timeout_ms, call)
+        # A legacy server may ask in the middle of it.
+        params = bytes(joined(params_parts))
+        call, gone = self._held.find(params)
+        if gone:
+            return False, gone
+        if call is None:
+            call = HTTPCall(self, on_progress, self._held, can)
+            call.start(self._request(call, method, [params]))
+        else:
+            call.on_progress, call.can = on_progress, can
+        return await self._bounded(self._held.outcome(call), timeout_ms, call)
+
+    def abandon(self, state):
+        self._held.drop(state)
 
     async def tools(self, on_tool, timeout_ms=None):
         marks = {}
@@ -151,23 +185,26 @@ class HttpUpstream(Upstream):
         return result
 
     async def connect(self):
-        call = _Call(self, None)
+        call = HTTPCall(self, None)
         await self._bounded(self._open(call, self._openings), None, call)
 
     async def close(self):
         """Ends a legacy server's session (best effort) and closes the connections."""
-        if self._session is not None:
-            data = http.request(self._delete_head, self._fields(None, ()), ())
-            self._session = None
+        self._stop_listening()
+        self._held.close()
+        if self.session is not None:
+            data = http.request(self._delete_head, self.fields(None, ()), ())
+            self.session = None
             try:
-                await asyncio.wait_for(self._pool.run(Exchange(data)), self.REPLY_MS / 1000)
+                await asyncio.wait_for(self._aside.run(Exchange(data)), self.REPLY_MS / 1000)
             except (GatewayError, asyncio.TimeoutError):
                 pass  # the server will forget the session by itself
-        for task in self._replies:
+        for task in self._tasks:
             task.cancel()
-        self._client.reset()
+        self.client.reset()
         self.up = False
-        self._pool.close()
+        self.pool.close()
+        self._aside.close()
 
     async def _bounded(self, work, timeout_ms, call):
         timeout_ms = timeout_ms or self.timeout_ms
@@ -181,7 +218,7 @@ class HttpUpstream(Upstream):
             except MemoryError:
                 if call.exchange is None or not call.exchange.sent:
                     raise Unavailable("no memory for asking %s" % self.name)
-                result = False, _error("%s: no memory for its answer" % self.name)
+                result = False, error_text("%s: no memory for its answer" % self.name)
         except Unavailable:
             self.up = False
             raise
@@ -189,7 +226,7 @@ class HttpUpstream(Upstream):
         return result
 
     async def _request(self, call, method, params_parts):
-        client = self._client
+        client = self.client
         for attempt in range(2):
             opening = self._openings
             if not client.ready:
@@ -199,15 +236,20 @@ class HttpUpstream(Upstream):
             call.event = call.why = None
             call.id, parts = client.request(method, params_parts)
             try:
-                fields = self._fields(method, params_parts)
-                data = http.request(self._head, fields, parts)
+                fields = self.fields(method, params_parts)
+                data = http.request(self.post_head, fields, parts)
                 call.exchange = Exchange(data, method in _REPEATABLE, call.take)
                 parts = data = None
-                too_large = await self._run(call)
+                too_large = await self.run(call)
+            except asyncio.CancelledError:
+                # In 2026-07-28 the closed connection says it.
+                if not modern and call.exchange.sent:
+                    self.tell(client.cancelled(call.id))
+                raise
             finally:
                 client.forget(call.id)
             if too_large:
-                return False, _error("%s: %s" % (self.name, too_large))
+                return False, error_text("%s: %s" % (self.name, too_large))
             if attempt == 0 and self._estranged(call):
                 call.exchange = (
                     None  # turned down before it was looked at: not sent, as far as callers care
@@ -224,11 +266,17 @@ class HttpUpstream(Upstream):
                 continue
             return self._outcome(call)
 
-    async def _run(self, call):
+    async def run(self, call):
         """Returns None, or why the answer is too large (str)."""
         exchange = call.exchange
         try:
-            await self._pool.run(exchange)
+            try:
+                await self.pool.run(exchange)
+            except NoAnswer:
+                if not exchange.last_id or self.client.modern is not False:
+                    raise
+            if exchange.last_id and call.event is None and self.client.modern is False:
+                await self._resume(call, exchange)
         except http.TooLarge as e:
             return str(e)
         if exchange.kind == b"application/json" and exchange.body:
@@ -236,13 +284,42 @@ class HttpUpstream(Upstream):
             exchange.body = b""
         return None
 
+    async def _resume(self, call, last):
+        """The server ended its event stream, or it broke, and the answer has yet to come: ask for
+        the rest."""
+        tries = 0
+        while tries < self.MAX_RESUMES:
+            tries += 1
+            pause = 1000 if last.retry is None else last.retry
+            await sleep_ms(min(pause, self.MAX_RETRY_MS))
+            exchange = self.resumed(last, call.take)
+            try:
+                await self.pool.run(exchange)
+            except http.TooLarge:
+                raise
+            except GatewayError:
+                pass  # the next try tells
+            if call.event is not None or exchange.status not in (0, 200):
+                return
+            if exchange.last_id and exchange.last_id != last.last_id:
+                last = exchange
+                tries = 0
+
+    def resumed(self, last, take):
+        """The Exchange that goes on with the event stream of the Exchange `last` (None: opens the
+        one on which the server says what belongs to no call)."""
+        fields = self.fields(None, ())
+        if last is not None and last.last_id:
+            fields.append(http.field("Last-Event-ID", last.last_id.decode()))
+        return Exchange(http.request(self._get_head, fields, ()), False, take)
+
     def _estranged(self, call):
         """Whether the server has lost the session or changed its revision: restarted, replaced."""
         status = call.exchange.status
-        if status == 404 and self._session is not None:
+        if status == 404 and self.session is not None:
             return True
         if call.event == FAILURE and call.exact:
-            return self._client.modern and error_of(call.raw)[0] == UNSUPPORTED_VERSION
+            return self.client.modern and error_of(call.raw)[0] == UNSUPPORTED_VERSION
         return status in (400, 404, 405)
 
     def _mismatched(self, call):
@@ -254,138 +331,71 @@ class HttpUpstream(Upstream):
         if status in (429, 503):
             raise Unavailable("%s answered with HTTP status %d" % (self.name, status))
         if call.event == ANSWER and 200 <= status < 300:
-            return self._client.settle(True, call.raw)
+            return True, call.raw
         if call.event == FAILURE:
             return False, call.raw
         if status in (502, 504):
             raise NoAnswer("%s answered with HTTP status %d" % (self.name, status))
         if not 200 <= status < 300:
-            return False, _error(self._status_text(exchange))
+            return False, error_text(status_text(self.name, exchange))
         if exchange.streamed:
             if call.why is None:
                 raise NoAnswer("%s ended its event stream without an answer" % self.name)
-            return False, _error("%s: %s" % (self.name, call.why))
-        return False, _error(
+            return False, error_text("%s: %s" % (self.name, call.why))
+        return False, error_text(
             "%s: %s" % (self.name, call.why or "an answer without a JSON-RPC message")
         )
-
-    def _status_text(self, exchange):
-        text = "%s answered with HTTP status %d" % (self.name, exchange.status)
-        location = exchange.headers.get(b"location")
-        if location:
-            text += ", redirecting to " + _printable(location)
-        elif exchange.kind == b"text/plain" and exchange.body:
-            text += ": " + _printable(exchange.body)
-        return text
 
     # Opening.
 
     async def _open(self, call, opening):
         """Open the conversation unless somebody else did since opening number `opening`."""
         async with self._opening:
-            if self._openings != opening and self._client.ready:
+            if self._openings != opening and self.client.ready:
                 return
-            client = self._client
-            self._session = None
-            client.open()
-            try:
-                while not await self._open_step(call):
-                    pass
-            except NoAnswer as e:
-                raise Unavailable(str(e))
-            finally:
-                client.forget(client.out_id)
+            self._stop_listening()
+            self.session = await open_conversation(self)
             self._openings += 1
-            if client.out:
-                # Told to the server for form's sake; whether it took it shows with the next
-                # request.
-                data = http.request(self._head, self._fields(None, ()), client.out)
-                await self._pool.run(Exchange(data))
+            if self._listens and self.client.ready:
+                from .http_listen import listen
 
-    async def _open_step(self, call):
-        client = self._client
-        step = _Call(self, None)
-        step.id = client.out_id
-        discover = client.version is not None
-        fields = self._fields("server/discover" if discover else None, ())
-        step.exchange = Exchange(http.request(self._head, fields, client.out), True, step.take)
-        why = await self._run(step)
-        if why:
-            raise Unavailable("%s: opening: %s" % (self.name, why))
-        exchange = step.exchange
-        status = exchange.status
-        if status in (401, 403, 429, 502, 503, 504):
-            raise Unavailable("opening: " + self._status_text(exchange))
-        event = step.event
-        if event is None:
-            event = client.rejected(step.why or self._status_text(exchange))
-        if event == REFUSED:
-            raise Unavailable("%s: %s" % (self.name, client.why))
-        if event == READY and client.modern is False:
-            self._keep_session(exchange)
-        return event == READY
+                self._listener = asyncio.create_task(listen(self))
 
-    def _keep_session(self, exchange):
-        session = exchange.headers.get(b"mcp-session-id")
-        if session is None:
-            return
-        if len(session) > self.MAX_SESSION_ID or not all(0x21 <= c <= 0x7E for c in session):
-            self._client.reset()
-            raise Unavailable("%s: a session id that cannot be used" % self.name)
-        self._session = session.decode()
+    def _stop_listening(self):
+        task, self._listener = self._listener, None
+        if task is not None:
+            task.cancel()
 
-    def _fields(self, method, params_parts):
-        return request_fields(self._client, self._session, method, params_parts, self._marks)
+    def fields(self, method, params_parts):
+        """Header lines of a POST, see request_fields()."""
+        return request_fields(self.client, self.session, method, params_parts, self._marks)
 
-    # Replies to the server's own requests.
+    # What is said beside the calls.
 
-    def _reply(self, parts):
-        self._replies = [t for t in self._replies if not t.done()]
-        if len(self._replies) < self.MAX_REPLIES:
-            data = http.request(self._head, self._fields(None, ()), parts)
-            self._replies.append(asyncio.create_task(self._deliver(data)))
+    def asked_aside(self, id, method, params):
+        """A legacy server asks on no call's stream: it can only mean the one call there is."""
+        calls = self._held.calls
+        call = calls[0] if len(calls) == 1 else HTTPCall(self, None)
+        self.beside(call.answer(id, method, params))
 
-    async def _deliver(self, data):
+    def tell(self, parts):
+        """Post a message that has no answer, without waiting for it."""
+        self.beside(self._deliver(parts))
+
+    def beside(self, work):
+        """Run a coroutine beside the calls; too many of them are not run."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        if len(self._tasks) < self.MAX_ASIDE + self._held.most:
+            self._tasks.append(asyncio.create_task(work))
+        else:
+            work.close()
+
+    async def _deliver(self, parts):
+        data = http.request(self.post_head, self.fields(None, ()), parts)
         try:
-            await asyncio.wait_for(self._pool.run(Exchange(data)), self.REPLY_MS / 1000)
+            await asyncio.wait_for(self._aside.run(Exchange(data)), self.REPLY_MS / 1000)
         except (GatewayError, asyncio.TimeoutError):
             pass  # the server asks again, or gives up
-
-
-class _Call:
-    """Waits for the answer to one message: finds it among what comes back."""
-
-    def __init__(self, upstream, on_progress):
-        self._upstream = upstream
-        self._on_progress = on_progress
-        self.exchange = None
-        self.id = None
-        self.event = None  # of the message waited for
-        self.raw = b""
-        self.exact = False
-        self.why = None  # what was wrong with a message before it
-
-    def take(self, buf, start, end):
-        """One message; True when it is the one waited for."""
-        client = self._upstream._client
-        event = client.receive(buf, start, end, self.id)
-        if event in (ANSWER, FAILURE, SEND, READY, REFUSED):
-            self.event = event
-            self.exact = client.exact
-            if event == ANSWER or event == FAILURE:
-                self.raw = bytes(memoryview(buf)[client.lo : client.hi])
-            return True
-        if event == PROGRESS:
-            if self._on_progress is not None:
-                self._on_progress(bytes(memoryview(buf)[client.lo : client.hi]))
-        elif event == REPLY:
-            self._upstream._reply(client.out)
-        elif event == CHANGED:
-            if self._upstream.on_change is not None:
-                self._upstream.on_change(client.method)
-        elif event == INVALID:
-            self.why = client.why
-        return False
 
 
 def _nothing(raw):
@@ -401,12 +411,3 @@ def _context(ca, verify):
     elif verify and Stream.NEEDS_CA:
         raise ValueError("https needs ca=: there are no certificates to trust here")
     return client_context(ca, verify)
-
-
-def _error(message):
-    """The JSON text of an error object of our own."""
-    return json.dumps({"code": INTERNAL_ERROR, "message": message}).encode()
-
-
-def _printable(data):
-    return "".join(chr(c) if 32 <= c < 127 else "?" for c in data[:200])

@@ -21,7 +21,7 @@ upstream = None
 changes = []
 
 
-async def request(method, params, timeout_ms=None, token=None, pad=0):
+async def request(method, params, timeout_ms=None, token=None, pad=0, can="{}"):
     """params: JSON text of an object, without _meta; PAD in it becomes `pad` letters (boards'
     stdin is slow).
     """
@@ -29,10 +29,10 @@ async def request(method, params, timeout_ms=None, token=None, pad=0):
     progress = []
     extra = b"" if token is None else b'"progressToken":%d' % token
     comma = b"," if len(params) > 2 else b""
-    parts = [b'{"_meta":', upstream.meta(extra), comma, params.encode()[1:]]
+    parts = [b'{"_meta":', upstream.meta(extra, can.encode()), comma, params.encode()[1:]]
     begin = time.time()
     try:
-        ok, raw = await upstream.request(method, parts, timeout_ms, progress.append)
+        ok, raw = await upstream.request(method, parts, timeout_ms, progress.append, can.encode())
         assert type(raw) is bytes
         out = {"ok": ok, "raw": raw.decode()}
     except GatewayError as e:
@@ -40,6 +40,10 @@ async def request(method, params, timeout_ms=None, token=None, pad=0):
     out["progress"] = [p.decode() for p in progress]
     out["seconds"] = time.time() - begin
     return out
+
+
+async def sleep(seconds):
+    await asyncio.sleep(seconds)
 
 
 async def several(calls):
@@ -73,13 +77,13 @@ async def many(count, call):
 
 
 def state():
-    client = upstream._client
+    client = upstream.client
     return {
         "up": upstream.up,
         "modern": upstream.modern,
         "version": client.version,
         "server": client.server,
-        "session": upstream._session,
+        "session": upstream.session,
         "changes": changes,
     }
 
@@ -98,6 +102,7 @@ def run(op, arguments):
         "tools": tools,
         "request": request,
         "several": several,
+        "sleep": sleep,
         "many": many,
     }
     return loop.run_until_complete(steps[op](*arguments))

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import targets
+from waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 INTERPRETERS = ["cpython", "micropython"]
@@ -37,7 +38,7 @@ class Driver:
                 "MICROPYPATH": f"{targets.ROOT}:.frozen",
             },
         )
-        self.made = self.do("make", options)
+        self.made = self.do("make", {"listen": False, **options})
 
     def do(self, op, *arguments):
         self.send(op, *arguments)
@@ -64,7 +65,7 @@ class Driver:
     def close(self):
         self.process.stdin.close()
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -107,7 +108,7 @@ class SDKServer:
 class RawServer:
     """Answers requests with bytes. `script` is called with (n, head, body) for the n-th request
     (from 0) and returns what to do: a list of bytes to send, numbers of seconds to wait, CLOSE or
-    RESET. Default: keep open.
+    RESET. Default: keep open. `served` gets a request's number when all that is done.
     """
 
     CLOSE = "close"
@@ -119,7 +120,7 @@ class RawServer:
         self.greeting = greeting  # bytes sent at once when a connection comes in
         self.requests = []  # (number of the connection, head, body)
         self.connections = 0
-        self.arrived = queue.Queue()  # a request's number when it came
+        self.served = queue.Queue()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -144,48 +145,51 @@ class RawServer:
             threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
 
     def _serve(self, connection, number):
-        connection.settimeout(30)
+        connection.settimeout(PATIENCE_S)
         try:
             if self.context:
                 connection = self.context.wrap_socket(connection, server_side=True)
             if self.greeting:
                 connection.sendall(self.greeting)
             with connection:
-                self._talk(connection, number)
+                last = self._talk(connection, number)
+            if last is not None:
+                self.served.put(last)
         except OSError:
             connection.close()
 
     def _talk(self, connection, number):
+        """Serve a connection; returns the number of the request after which it is to be closed."""
         data = b""
         while True:
             while b"\r\n\r\n" not in data:
                 more = connection.recv(65536)
                 if not more:
-                    return
+                    return None
                 data += more
             head, _, data = data.partition(b"\r\n\r\n")
             length = int(fields(head).get("content-length", 0))
             while len(data) < length:
                 more = connection.recv(65536)
                 if not more:
-                    return
+                    return None
                 data += more
             body, data = data[:length], data[length:]
             with self._lock:
                 n = len(self.requests)
                 self.requests.append((number, head, body))
-            self.arrived.put(n)
             for step in self.script(n, head, body):
                 if step == self.CLOSE:
-                    return
+                    return n
                 if step == self.RESET:
                     linger = struct.pack("ii", 1, 0)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                    return
+                    return n
                 if isinstance(step, bytes):
                     connection.sendall(step)
                 elif self._stop.wait(step):
-                    return
+                    return None
+            self.served.put(n)
 
 
 def fields(head):

@@ -12,6 +12,7 @@ import socket
 from typing import Annotated
 
 import uvicorn
+from asking_tools import Events, add_tools
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
@@ -39,6 +40,29 @@ def make(ledger):
         """Sum of two numbers."""
         note("add")
         return a + b
+
+    present = []
+
+    @server.tool()
+    async def meet(count: int) -> int:
+        """Ends when so many are called at once."""
+        present.append(None)
+        while len(present) < count:
+            await asyncio.sleep(0.02)
+        return len(present)
+
+    inside = [0]
+
+    @server.tool()
+    async def crowd(seconds: float) -> int:
+        """How many calls of it are under way when it begins."""
+        inside[0] += 1
+        try:
+            now = inside[0]
+            await asyncio.sleep(seconds)
+            return now
+        finally:
+            inside[0] -= 1
 
     @server.tool()
     async def slow(seconds: float) -> str:
@@ -95,6 +119,15 @@ def make(ledger):
             ToolListChangedNotification(), related_request_id=ctx.request_id
         )
         return "grown"
+
+    @server.tool()
+    async def shout(ctx: Context) -> str:
+        """Says that the list of tools has changed, on the streams for what belongs to no call."""
+        await ctx.notify_tools_changed()
+        await ctx.session.send_tool_list_changed()
+        return "shouted"
+
+    add_tools(server, note)
 
     @server.resource("note://{name}")
     def read_note(name: str) -> str:
@@ -154,11 +187,15 @@ def main():
     parser.add_argument("ledger")
     parser.add_argument("--legacy", choices=sorted(DOORS))
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--resumable", action="store_true")
     parser.add_argument("--cert")
     parser.add_argument("--key")
     options = parser.parse_args()
     app = make(options.ledger).streamable_http_app(
-        json_response=options.mode == "json", stateless_http=options.mode != "session"
+        json_response=options.mode == "json",
+        stateless_http=options.mode != "session",
+        event_store=Events() if options.resumable else None,
+        retry_interval=200 if options.resumable else None,
     )
     if options.legacy:
         app = OldDoor(app, DOORS[options.legacy])

@@ -2,14 +2,15 @@
 
 import itertools
 import json
-import time
 
 import pytest
 from http_upstream_rig import INTERPRETERS, Driver, SDKServer, call
+from waiting import PATIENCE_S, until
 
 MODES = ["json", "sse", "session"]
 ERAS = {"modern": [], "legacy": ["--legacy", "400"]}
 DOORS = ["404", "405", "500"]
+PATIENT_MS = 1000 * PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_ways_to_turn_the_probe_down(servers, drive, interpreter, door):
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_what_a_legacy_server_asks_back(servers, drive, interpreter):
-    up = drive(interpreter, url=servers("session", "--legacy", "400").url, timeout_ms=8000)
+    up = drive(interpreter, url=servers("session", "--legacy", "400").url)
     assert up.text("asks") == "pong, -32601"
     assert up.do("state")["changes"] == []
     assert up.text("grows") == "grown"
@@ -108,7 +109,9 @@ def test_what_a_legacy_server_asks_back(servers, drive, interpreter):
 def test_what_a_modern_server_asks_back(servers, drive, interpreter):
     up = drive(interpreter, url=servers("sse").url)
     out = up.call("unsure")
-    assert not out["ok"] and "more input" in json.loads(out["raw"])["message"]
+    assert out["ok"], out
+    row = json.loads(out["raw"])
+    assert (row["resultType"], row["requestState"]) == ("input_required", "s")
     # A tool that was never listed: its marked argument is found out about, and the call still made
     # once.
     assert up.text("routed", {"region": "eu"}) == "eu"
@@ -120,18 +123,16 @@ def test_calls_side_by_side(servers, drive, interpreter, mode):
     server = servers(mode)
     up = drive(interpreter, url=server.url, connections=2)
     up.do("connect")
-    begin = time.monotonic()
-    outs = up.do("several", [call("slow", {"seconds": 0.8})] * 2)
+    outs = up.do("several", [call("meet", {"count": 2})] * 2)
     assert all(out["ok"] for out in outs)
-    assert time.monotonic() - begin < 1.5
     # One more than there are connections waits for its turn.
-    outs = up.do("several", [call("slow", {"seconds": 0.4})] * 3)
+    outs = up.do("several", [call("crowd", {"seconds": 0.4})] * 3)
     assert all(out["ok"] for out in outs)
-    assert sorted(out["seconds"] > 0.7 for out in outs) == [False, False, True]
+    assert max(json.loads(out["raw"])["structuredContent"]["result"] for out in outs) <= 2
     # ... but not for longer than its own time-out, and is then certainly not sent.
     before = server.executed("add")
     outs = up.do(
-        "several", [call("slow", {"seconds": 1})] * 2 + [call("add", {"a": 1, "b": 1}, 300)]
+        "several", [call("slow", {"seconds": 2})] * 2 + [call("add", {"a": 1, "b": 1}, 300)]
     )
     assert outs[2]["raised"] == "Unavailable"
     assert [out["ok"] for out in outs[:2]] == [True, True]
@@ -161,14 +162,11 @@ def test_server_killed_and_started_again(tmp_path, drive, interpreter, mode, era
         state = up.do("state")
         assert state["up"] and (session is None or state["session"] not in (None, session))
         # During a call.
-        up.send("request", *call("slow", {"seconds": 20}))
-        deadline = time.monotonic() + 10
-        while not server.executed("slow"):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        up.send("request", *call("slow", {"seconds": 1000}))
+        until(lambda: server.executed("slow"))
         server.kill()
         out = up.take()
-        assert out["raised"] == "NoAnswer" and out["seconds"] < 10, out
+        assert out["raised"] == "NoAnswer" and "within" not in out["text"], out
         # Nothing there at all, from the beginning.
         other = drive(interpreter, url=server.url)
         assert other.do("connect")["raised"] == "Unavailable"
@@ -183,12 +181,12 @@ def test_server_killed_and_started_again(tmp_path, drive, interpreter, mode, era
 def test_time_out(servers, drive, interpreter, mode):
     server = servers(mode)
     up = drive(interpreter, url=server.url, timeout_ms=700)
-    up.do("connect")
-    out = up.call("slow", {"seconds": 5})
-    assert out["raised"] == "NoAnswer" and 0.6 < out["seconds"] < 2, out
-    assert "700 ms" in out["text"]
-    assert up.text("add", {"a": 1, "b": 2}) == "3"
-    assert up.call("slow", {"seconds": 1}, timeout_ms=3000)["ok"]
+    assert up.call("add", {"a": 1, "b": 2}, PATIENT_MS)["ok"]
+    out = up.call("slow", {"seconds": 1000})
+    assert out["raised"] == "NoAnswer" and out["seconds"] > 0.6, out
+    assert "within 700 ms" in out["text"]
+    assert up.call("add", {"a": 1, "b": 2}, PATIENT_MS)["ok"]
+    assert up.call("slow", {"seconds": 1}, PATIENT_MS)["ok"]
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)

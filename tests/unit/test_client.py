@@ -5,6 +5,7 @@ import json
 from mcp_gw.errors import Unavailable
 from mcp_gw.protocol.client import (
     ANSWER,
+    ASKED,
     CHANGED,
     FAILURE,
     INVALID,
@@ -16,6 +17,7 @@ from mcp_gw.protocol.client import (
     REPLY,
     SEND,
     Client,
+    asks,
 )
 
 MODERN = "2026-07-28"
@@ -251,6 +253,30 @@ def test_requests_pass_params_through():
     assert second != id
 
 
+def test_giving_a_request_up():
+    for modern in (True, False):
+        client = opened(modern)
+        id, _ = client.request("tools/call", [b"{}"])
+        row = sent(client.cancelled(id))
+        assert row["method"] == "notifications/cancelled" and "id" not in row
+        assert row["params"]["requestId"] == id
+        assert (len(row["params"]["_meta"]) == 3) is modern
+
+
+def test_capabilities_are_declared_in_each_era():
+    can = '{"elicitation":{},"roots":{}}'
+    client = Client("gw", "1", capabilities=can)
+    client.open()
+    client.rejected("HTTP status 405")
+    assert sent(client.out)["params"]["capabilities"] == json.loads(can)
+    client = opened()
+    key = "io.modelcontextprotocol/clientCapabilities"
+    for extra in (b"", b'"progressToken":1'):
+        meta = json.loads(client.meta(extra, can.encode()))
+        assert meta[key] == json.loads(can) and len(meta) == 3 + bool(extra)
+    assert opened(False).meta(b"", can.encode()) == b"{}"
+
+
 def test_meta_of_each_era():
     for client in (Client('g"w', "1"), opened(), Client("gw", "1", True)):
         for extra in (b"", b'"progressToken":7', b'"mcp-gw/key":"a","progressToken":"x"'):
@@ -316,16 +342,19 @@ def test_server_requests_and_notifications():
                 continue
             assert event == REPLY
             assert joined(client.out) == b'{"jsonrpc":"2.0","id":' + id + b',"result":{}}'
-            for method in (
-                b"roots/list",
-                b"sampling/createMessage",
-                b"elicitation/create",
-                b"ping2",
-            ):
-                assert receive(client, ask + method + b'","params":{}}')[0] == REPLY
-                reply = sent(client.out)
-                assert reply["error"]["code"] == -32601
-                assert json.loads(id) == reply["id"]
+            for method in ("roots/list", "sampling/createMessage", "elicitation/create"):
+                event, raw = receive(client, ask + method.encode() + b'","params":{"a":[1]}}')
+                assert (event, client.method) == (ASKED, method)
+                assert (client.asked, raw) == (id, b'{"a":[1]}')
+                assert receive(client, ask + method.encode() + b'"}') == (ASKED, b"")
+                reply = sent(client.reply(client.asked, True, b'{"roots":[]}'))
+                assert reply == {"jsonrpc": "2.0", "id": json.loads(id), "result": {"roots": []}}
+                reply = sent(client.reply(client.asked, False, b'{"code":1,"message":""}'))
+                assert reply["error"]["code"] == 1
+            assert receive(client, ask + b'ping2","params":{}}')[0] == REPLY
+            reply = sent(client.out)
+            assert reply["error"]["code"] == -32601
+            assert json.loads(id) == reply["id"]
         long = b'{"jsonrpc":"2.0","id":"' + b"x" * 200 + b'","method":"ping"}'
         assert receive(client, long)[0] == NOTHING
 
@@ -396,25 +425,15 @@ def test_what_is_no_message():
 
 
 def test_results_that_ask_for_input():
-    client = opened()
-    for raw, ok in (
-        (b'{"content":[],"resultType":"complete"}', True),
-        (b'{"content":[{"type":"text","text":"input_required"}],"resultType":"complete"}', True),
-        (b'{"content":[{"resultType":"input_required"}]}', True),
-        (b'"input_required"', True),
-        (b'{"inputRequests":{},"resultType":"input_required"}', False),
-        (b'{ "resultType" : "input_required" }', False),
+    for raw, ask in (
+        (b'{"content":[],"resultType":"complete"}', False),
+        (b'{"content":[{"type":"text","text":"input_required"}],"resultType":"complete"}', False),
+        (b'{"content":[{"resultType":"input_required"}]}', False),
+        (b'"input_required"', False),
+        (b'{"inputRequests":{},"resultType":"input_required"}', True),
+        (b'{ "resultType" : "input_required" }', True),
     ):
-        out = client.settle(True, raw)
-        assert out[0] is ok, raw
-        if ok:
-            assert out[1] == raw
-        else:
-            error = json.loads(out[1])
-            assert error["code"] == -32603 and "input" in error["message"]
-    raw = b'{"resultType":"input_required"}'
-    assert client.settle(False, raw) == (False, raw)
-    assert opened(False).settle(True, raw) == (True, raw)
+        assert asks(raw) is ask, raw
 
 
 def test_too_many_requests_under_way():

@@ -3,7 +3,8 @@
 import json
 
 from mcp_gw.protocol.client import READY, SEND, Client
-from mcp_gw.protocol.streamable import header_value, marks_of, member, request_fields
+from mcp_gw.protocol.jsontext import member
+from mcp_gw.protocol.streamable import header_value, marks_of, request_fields
 
 
 def client_of(modern):
