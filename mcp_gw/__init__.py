@@ -5,7 +5,13 @@ Public names are loaded when they are first used, so that what an app leaves alo
 
 __version__ = "0.1.0"
 
-_WHERE = {"Gateway": "gateway", "Param": "params", "ToolError": "errors"}
+_WHERE = {
+    "Context": "context",
+    "Gateway": "gateway",
+    "Param": "params",
+    "ProtocolError": "errors",
+    "ToolError": "errors",
+}
 
 
 def __getattr__(name):

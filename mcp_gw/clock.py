@@ -41,3 +41,21 @@ class Clock:
             from .compat import set_rtc
 
             set_rtc(unix_s)
+
+
+def iso_time(unix_s):
+    """Seconds since 1970 UTC as ISO 8601; the ports' own time functions differ in their epochs.
+
+    The calendar: Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
+    """
+    days, rest = divmod(unix_s, 86400)
+    days += 719468
+    era, doe = divmod(days, 146097)
+    yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
+    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
+    mp = (5 * doy + 2) // 153
+    month = mp + 3 if mp < 10 else mp - 9
+    year = yoe + era * 400 + (month < 3)
+    day = doy - (153 * mp + 2) // 5 + 1
+    clock = rest // 3600, rest // 60 % 60, rest % 60
+    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % ((year, month, day) + clock)

@@ -157,14 +157,17 @@ else:
         """Run a coroutine or generator to its end and return what it returns."""
         if hasattr(steps, "__await__"):
             return await steps
-        while True:
-            try:
-                out = next(steps)
-            except StopIteration as e:
-                return e.value
-            if out is not None:
-                report(out)
-            await asyncio.sleep(0)
+        try:
+            while True:
+                try:
+                    out = next(steps)
+                except StopIteration as e:
+                    return e.value
+                if out is not None:
+                    report(out)
+                await asyncio.sleep(0)
+        finally:
+            steps.close()
 
     readable = None
 

@@ -17,6 +17,15 @@ LIMITS = {
     # Tools listed from upstreams: how many, and their descriptors' total size.
     "max_upstream_tools": (64 if _SMALL else 1024, 0, 65535),
     "max_upstream_bytes": (16384 if _SMALL else 1048576, 0, 0xFFFFFF),
+    # Items in one page of a list, and subscriptions of one client.
+    "page_size": (64 if _SMALL else 512, 1, 65535),
+    # How long a tool waits for a legacy client that it asked something, and how long a client of
+    # 2026-07-28 may take to bring its answers.
+    "ask_timeout_ms": (300000, 100, 3600000),
+    "ask_ttl_s": (600, 1, 86400),
+    # Calls kept as tasks, and for how many seconds, counted from their beginning.
+    "max_tasks": (8 if _SMALL else 256, 1, 65535),
+    "task_ttl_s": (600 if _SMALL else 3600, 1, 31536000),
     # How long a forwarded call may take.
     "call_timeout_ms": (60000, 100, 3600000),
     # How long tools/list waits for upstreams that are being asked for their tools.

@@ -4,8 +4,12 @@ import gc
 
 from .compat import drive, sleep_ms, ticks_diff, ticks_ms
 from .errors import INTERNAL_ERROR, INVALID_PARAMS, ProtocolError, ToolError
+from .protocol import results
+from .protocol.framing import E_BATCH
 from .protocol.jsontext import joined
-from .protocol.server import CALL, LIST_TOOLS, error
+from .protocol.results import error
+from .protocol.revisions import BATCHES
+from .protocol.server import CALL, COMPLETE, DEFER, GET_PROMPT, LIST_TOOLS, READ
 from .protocol.session import Request
 
 
@@ -17,17 +21,21 @@ class Dispatch:
         self._server = gateway.server
         self._registry = gateway.registry
         self._config = gateway.config
+        gateway.server.on_cancelled = Request.cancel
 
     def take(self, port, buf, lo, hi):
+        """Handle one message of `port`. Returns its kind, as the scanner gives it."""
+        server = self._server
         action = None
         try:
-            action = self._server.receive(port.session, buf, lo, hi)
+            action = server.receive(port.session, buf, lo, hi)
             if action is None:
-                return
+                return server.kind
             if isinstance(action, list):
-                port.send(action)
-                return
-            if action.kind == CALL:
+                if server.kind == E_BATCH and self._takes_batches(port.session):
+                    return self._batch(port, buf, lo, hi)
+                port.answer(action, server.status)
+            elif action.kind == CALL:
                 tool = self._registry.tools.get(action.name)
                 if tool is not None:
                     self._call(action, port, tool, buf)
@@ -35,40 +43,133 @@ class Dispatch:
                     self._gateway.upstreams.forwarder.call(action, port, buf)
                 else:
                     raise ProtocolError(INVALID_PARAMS, "unknown tool " + action.name)
-            elif action.kind == LIST_TOOLS:
-                self._list_tools(action, port)
             else:
-                self._read(action, port)
+                self._others(action, port, buf)
         except Exception as e:
             if isinstance(action, Request):
                 action.end()
                 # The spans may be those of another message by now: tools may use process().
-                self._failed(port, action.id, e)
+                self.failed(action.task or port, action.id, e)
             else:
-                self._failed(port, self._server.id_of(buf), e)
+                self.failed(port, server.id_of(buf), e)
+            return 1
+        return server.kind
 
-    def _failed(self, port, id, e):
-        """No answer could be made: say why, for somebody waits for one."""
+    def _others(self, request, port, buf):
+        kind = request.kind
+        if kind == LIST_TOOLS:
+            self._list_tools(request, port)
+        elif kind == READ:
+            self._read(request, port, buf)
+        elif kind == GET_PROMPT:
+            self._get_prompt(request, port, buf)
+        elif kind == COMPLETE:
+            from .completion import complete
+
+            self._conclude(request, port, complete(self, request, buf), self._finish_completion)
+        elif kind == DEFER:
+            request.start_task(request, port)
+        else:
+            self._gateway.listening().begin(request, port, buf)
+
+    def cancel(self, port):
+        """The client of a request on `port` is gone: stop its work."""
+        for request in list(port.session.under_way.values()):
+            if request.port is port:
+                request.cancel()
+
+    def failed(self, port, id, e):
+        """No answer could be made: say why, for somebody waits for one. id: raw JSON or None."""
         row = INTERNAL_ERROR, "internal error"
+        status = 200
         if isinstance(e, ProtocolError):
             row = e.code, e.message, e.data
+            status = e.status or 200
         elif isinstance(e, MemoryError):
             gc.collect()
             row = INTERNAL_ERROR, "out of memory"
         else:
             self._gateway.log_exception(e)
-        port.send(error(id, *row))
+        port.answer(error(id, *row), status)
 
     def oversized(self, port, buf, lo, hi):
-        port.send(self._server.oversized(buf, lo, hi, self._config["max_message"]))
+        cap = self._config["max_message"]
+        port.answer(self._server.oversized(buf, lo, hi, cap), 413)
+
+    # Batches (2025-03-26).
+
+    def _takes_batches(self, session):
+        return session.revision is not None and session.revision.features & BATCHES
+
+    def _batch(self, port, buf, lo, hi):
+        from .batch import Batch
+
+        return Batch(self, port).take(buf, lo, hi)
+
+    # Tools.
 
     def _call(self, request, port, tool, buf):
+        if tool.context or tool.task or tool.schema:
+            self._call_with_more(request, port, tool, buf)
+            return
         try:
             value = tool.func(**tool.arguments(self._server.arguments(buf)))
         except BaseException as e:
-            self._finish(request, port, *self._told(e))
+            self._ended(request, port, e)
+            return
+        if hasattr(value, "send"):
+            self._conclude(request, port, value, self._finish)
+        else:
+            self._tool_result(request, port, value)
+
+    def _call_with_more(self, request, port, tool, buf):
+        """A call of a tool that has a Context, may be a task, or has a raw schema."""
+        server = self._server
+        if tool.context or tool.task:
+            params = server.params(buf, server.spans)
+            self._answers(request, params, server.arguments_text(buf))
+            if tool.task and self._gateway.tasks().begin(request, port, tool, params):
+                port = request.task
+        given = server.arguments(buf)
+        try:
+            if tool.schema:
+                from .schema import check
+
+                check(tool.schema, given, "")
+                args = (given,)
+                named = {}
+            else:
+                args = ()
+                named = tool.arguments(given)
+            if tool.context:
+                named[tool.context] = self._context(request, port)
+            value = tool.func(*args, **named)
+        except BaseException as e:
+            self._ended(request, port, e)
             return
         self._conclude(request, port, value, self._finish)
+
+    def _context(self, request, port):
+        from .context import Context
+
+        request.port = port
+        return Context(request, self._config)
+
+    def _answers(self, request, params, arguments):
+        """Read what a client of a stateless revision brings back to a call that asked it."""
+        answers = params.get("inputResponses", self)
+        state = params.get("requestState")
+        request.arguments = arguments
+        if state is not None:
+            seal, now = self._gateway.seal()
+            known, request.state = seal.open(state, request, arguments, now)
+            request.answers = known
+        if answers is not self:
+            if not isinstance(answers, dict) or any(
+                not isinstance(row, dict) for row in answers.values()
+            ):
+                raise ProtocolError(INVALID_PARAMS, "inputResponses is an object of objects")
+            request.answers = dict(request.answers or {}, **answers)
 
     def _conclude(self, request, port, value, finish):
         """finish(request, port, value), at once or, for a coroutine or generator, when it has
@@ -77,81 +178,193 @@ class Dispatch:
             finish(request, port, value)
             return
         try:
-            request.begin(self._config["max_calls"])
+            request.begin(self._config["max_calls"], port)
         except ProtocolError:
             value.close()
             raise
-        self._gateway.work(self._run_steps(request, port, value, finish))
+        task = self._gateway.work(self._run_steps(request, value, finish))
+        request.on_cancel = task.cancel
 
-    async def _run_steps(self, request, port, steps, finish):
+    async def _run_steps(self, request, steps, finish):
         """Run an async function or a generator to its end and send the answer."""
 
         def report(out):
             row = out if isinstance(out, tuple) else (out,)
-            told = self._server.progress(request, *row)
+            told = results.progress(request, *row)
             if told and not request.stale:
-                port.send(told)
+                request.port.send(told)
 
         try:
             value = await drive(steps, report)
         except BaseException as e:
-            outcome = self._told(e)
-        else:
-            outcome = (value,)
+            if request.cancelled:
+                return
+            value = _Raised(e)
         if not request.end():
             return
         try:
-            finish(request, port, *outcome)
+            finish(request, request.port, value)
         except Exception as e:
-            self._failed(port, request.id, e)
+            self.failed(request.port, request.id, e)
 
-    def _told(self, e):
-        """What a client is told of an exception in a tool: (text, is_error).
+    def _ended(self, request, port, e):
+        """Something raised in place of returning a value.
 
-        Raises those again that are meant for the whole program."""
-        if isinstance(e, (KeyboardInterrupt, SystemExit)):
+        Raises those again that are meant for the whole program, and ProtocolErrors."""
+        if isinstance(e, (KeyboardInterrupt, SystemExit, ProtocolError)):
             raise e
-        if isinstance(e, ToolError):
-            return str(e), True
-        if isinstance(e, MemoryError):
-            gc.collect()
-            return "out of memory", True
-        self._gateway.log_exception(e)
-        return "the tool failed: %s: %s" % (type(e).__name__, e), True
-
-    def _finish(self, request, port, value, is_error=False):
-        port.send(self._server.tool_result(request, value, is_error))
-
-    def _read(self, request, port):
-        resource = self._registry.resources.get(request.name)
-        if resource is None:
-            hub = self._gateway.upstreams
-            status = hub.forwarder.status(request.name) if hub else None
-            if status is None:
-                port.send(self._server.not_found(request))
-            else:
-                port.send(self._server.read_result(request, status, "application/json"))
+        if hasattr(e, "questions"):
+            self._ask(request, port, e.questions)
             return
+        if isinstance(e, ToolError):
+            told = str(e)
+        elif isinstance(e, MemoryError):
+            gc.collect()
+            told = "out of memory"
+        else:
+            self._gateway.log_exception(e)
+            told = "the tool failed: %s: %s" % (type(e).__name__, e)
+        if request.kind == CALL:
+            self._tool_result(request, port, told, True)
+        else:
+            port.answer(error(request.id, INTERNAL_ERROR, told))
+
+    def _ask(self, request, port, questions):
+        from .asking import input_required
+
+        seal, now = self._gateway.seal()
+        answers = request.answers or {}
+        state = seal.close(request, request.arguments, now, answers, request.state)
+        stamp = self._server.stamp + b"}"
+        port.answer(input_required(request, questions, state, stamp))
+
+    def _finish(self, request, port, value):
+        if isinstance(value, _Raised):
+            self._ended(request, port, value.exception)
+            return
+        self._tool_result(request, port, value)
+
+    def _tool_result(self, request, port, value, is_error=False):
+        tool = self._registry.tools.get(request.name)
+        schema = tool and tool.output_schema
         try:
-            value = resource.func()
+            rows = results.tool_members(request.revision, value, is_error, schema is not None)
+            if schema and not is_error:
+                self._check_output(schema, value)
+        except ValueError as e:
+            told = "the tool returned " + str(e)
+            rows = results.tool_members(request.revision, told, True)
+        except ToolError as e:
+            told = "the tool's result breaks its output schema: " + str(e)
+            rows = results.tool_members(request.revision, told, True)
+        port.answer(self._server.result(request, rows))
+
+    def _check_output(self, schema, value):
+        from .schema import check
+
+        if hasattr(value, "is_error"):
+            if value.is_error:
+                return
+            value = value.structured
+        check(schema, value, "")
+
+    # Resources.
+
+    def _read(self, request, port, buf):
+        uri = request.name
+        item = self._registry.resources.get(uri)
+        named = {}
+        if item is None:
+            item, named = self._template(uri)
+        if item is None:
+            self._read_elsewhere(request, port)
+            return
+        request.item = item
+        try:
+            if item.context:
+                server = self._server
+                self._answers(request, server.params(buf, server.spans), b"")
+                named[item.context] = self._context(request, port)
+            value = item.func(**named)
         except BaseException as e:
-            self._finish_read(request, port, *self._told(e))
+            self._ended(request, port, e)
             return
         self._conclude(request, port, value, self._finish_read)
 
-    def _finish_read(self, request, port, value, is_error=False):
-        if is_error:
-            port.send(error(request.id, INTERNAL_ERROR, value))
+    def _template(self, uri):
+        templates = self._registry.templates
+        for name in templates:
+            item = templates.get(name)
+            found = item.match(uri)
+            if found is not None:
+                try:
+                    return item, item.arguments(found)
+                except ToolError as e:
+                    raise ProtocolError(INVALID_PARAMS, str(e), {"uri": uri}) from None
+        return None, None
+
+    def _read_elsewhere(self, request, port):
+        hub = self._gateway.upstreams
+        status = hub.forwarder.status(request.name) if hub else None
+        if status is not None:
+            rows = results.read_members(request.name, status, "application/json")
+            port.answer(self._server.result(request, rows, cache=True))
+        else:
+            code = request.revision.resource_not_found
+            raise ProtocolError(code, "resource not found", {"uri": request.name})
+
+    def _finish_read(self, request, port, value):
+        if isinstance(value, _Raised):
+            self._ended(request, port, value.exception)
             return
-        mime_type = self._registry.resources[request.name].mime_type
-        port.send(self._server.read_result(request, value, mime_type))
+        rows = results.read_members(request.name, value, request.item.mime_type)
+        port.answer(self._server.result(request, rows, cache=True))
+
+    # Prompts and completion.
+
+    def _get_prompt(self, request, port, buf):
+        prompt = self._registry.prompts.get(request.name)
+        if prompt is None:
+            raise ProtocolError(INVALID_PARAMS, "unknown prompt " + request.name)
+        request.item = prompt
+        server = self._server
+        try:
+            named = prompt.arguments(server.arguments(buf))
+        except ToolError as e:
+            raise ProtocolError(INVALID_PARAMS, str(e)) from None
+        try:
+            if prompt.context:
+                params = server.params(buf, server.spans)
+                self._answers(request, params, server.arguments_text(buf))
+                named[prompt.context] = self._context(request, port)
+            value = prompt.func(**named)
+        except BaseException as e:
+            self._ended(request, port, e)
+            return
+        self._conclude(request, port, value, self._finish_prompt)
+
+    def _finish_prompt(self, request, port, value):
+        if isinstance(value, _Raised):
+            self._ended(request, port, value.exception)
+            return
+        rows = results.prompt_members(request.revision, value, request.item.description)
+        port.answer(self._server.result(request, rows))
+
+    def _finish_completion(self, request, port, value):
+        if isinstance(value, _Raised):
+            self._ended(request, port, value.exception)
+            return
+        port.answer(self._server.result(request, [b'"completion":', value]))
+
+    # The list of tools waits for upstreams that are being asked for theirs.
 
     def _list_tools(self, request, port):
         if self._gateway.upstreams and not self._gateway.upstreams.settled(port.link):
-            request.begin(self._config["max_calls"])
-            self._gateway.work(self._list_when_settled(request, port))
+            request.begin(self._config["max_calls"], port)
+            task = self._gateway.work(self._list_when_settled(request, port))
+            request.on_cancel = task.cancel
         else:
-            port.send(self._server.tools_result(request))
+            port.answer(self._server.tools_result(request))
 
     async def _list_when_settled(self, request, port):
         start = ticks_ms()
@@ -160,7 +373,14 @@ class Dispatch:
                 break
             await sleep_ms(10)
         if request.end():
-            port.send(self._server.tools_result(request))
+            port.answer(self._server.tools_result(request))
+
+
+class _Raised:
+    """What a function raised, on its way to where the answer is made."""
+
+    def __init__(self, exception):
+        self.exception = exception
 
 
 class Answer:
@@ -176,8 +396,12 @@ class Answer:
         self.settling = False
         self.data = b""
 
+    def answer(self, parts, status=200):
+        self.data = joined(parts)
+
     def send(self, parts):
-        if not bytes(parts[0]).startswith(b'{"jsonrpc":"2.0","method"'):
-            self.data = joined(parts)
-        elif self.port:
+        if self.port:
             self.port.send(parts)
+
+    def close_stream(self):
+        """There is none."""

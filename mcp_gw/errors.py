@@ -7,6 +7,8 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 # Legacy revisions have a code of their own for an unknown resource; 2026-07-28 uses -32602.
 RESOURCE_NOT_FOUND = -32002
+HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
 UNSUPPORTED_VERSION = -32022
 # Implementation-defined range of the specification (-32000..-32019).
 UPSTREAM_UNAVAILABLE = -32010
@@ -28,14 +30,17 @@ class ConfigError(GatewayError):
 
 
 class ProtocolError(GatewayError):
-    """The peer broke the protocol; `code` is the JSON-RPC code to answer with, `data` goes
-    along."""
+    """A JSON-RPC error: what a peer did wrong, or what a tool wants to be answered with.
 
-    def __init__(self, code, message, data=None):
+    code: of errors.py or one of the user's; data: None or anything with a JSON form; status: the
+    HTTP status it goes with, None: the one the revision says for this code."""
+
+    def __init__(self, code, message, data=None, status=None):
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
+        self.status = status
 
 
 class Unavailable(GatewayError):

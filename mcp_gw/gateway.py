@@ -21,12 +21,15 @@ from .compat import (
     watch_tasks,
 )
 from .config import settings
+from .declares import Declares
 from .dispatch import Answer, Dispatch
 from .errors import ConfigError
+from .protocol.jsonvalue import checked
 from .protocol.revisions import BY_NAME, LATEST_LEGACY
-from .protocol.server import Server, notification
+from .protocol.server import Server
 from .protocol.session import Session
-from .registry import Param, Registry, Resource, Tool, check_name
+from .registry import Registry, check_name
+from .tells import Tells
 from .transports.link import random_hex
 
 # How long it must be quiet before garbage is collected ahead of need: 10 ms on an RP2040.
@@ -35,23 +38,40 @@ _QUIET_MS = const(100)
 _PAUSE_MS = const(5000)
 
 
-class Gateway:
-    """An MCP gateway: tools and resources of its own, and those of its upstreams.
+class Gateway(Declares, Tells):
+    """An MCP gateway: tools, resources and prompts of its own, and those of its upstreams.
 
-    name, version: as told to clients; instructions: how to use this server, for the model.
+    name, version: as told to clients; instructions: how to use this server, for the model; title,
+    icons (list of dicts), website: for people who see it in a client.
     Further keywords are settings (mcp_gw/config.py).
     """
 
-    def __init__(self, name, version="0", instructions=None, **config):
+    def __init__(
+        self, name, version="0", instructions=None, title=None, icons=None, website=None, **config
+    ):
         check_name(name)
         self.name = name
         self.version = str(version)
         self.config = settings(config)
         self.boot = random_hex(8)
         self.registry = Registry()
-        depth = self.config["max_depth"]
-        self.server = Server(self.registry, name, str(version), instructions, depth)
+        for kind in ("tools", "prompts", "resources", "templates"):
+            getattr(self.registry, kind).changed = self._change_of(kind)
+        info = {"name": name, "version": self.version}
+        for key, value in (("title", title), ("icons", icons), ("websiteUrl", website)):
+            if value is not None:
+                info[key] = value
+        self.server = Server(
+            self.registry,
+            checked(info),
+            self._capabilities,
+            instructions,
+            self.config["max_depth"],
+            self.config["page_size"],
+        )
         self.dispatch = Dispatch(self)
+        Tells.__init__(self)
+        self._http = []
         self.upstreams = None  # the Hub, once upstream() or queue() was called
         self.ports = []
         self._tasks = 0  # asynchronous work under way
@@ -63,86 +83,6 @@ class Gateway:
         self._heard = ticks_ms()
         self._print = None
 
-    # What the user declares.
-
-    def tool(self, description="", **kw):
-        """Decorator: offer a function as a tool.
-
-        Each keyword whose value is a Param declares the parameter of that name. name=: another
-        name than the function's; annotations=: dict of MCP tool annotations. The function may be
-        plain (it blocks the board while it runs), async, or a generator that yields progress (a
-        number, or a tuple progress, total, message) and returns its result. It returns str, a
-        number, a dict (structured content), a list or None, and may raise ToolError.
-        """
-        params = {key: value for key, value in kw.items() if isinstance(value, Param)}
-        options = {key: value for key, value in kw.items() if key not in params}
-        name = options.pop("name", None)
-        annotations = options.pop("annotations", None)
-        if options:
-            raise ConfigError("tool: %s is neither a Param nor an option" % list(options)[0])
-
-        def register(func):
-            self.registry.add_tool(
-                Tool(name or func.__name__, func, description, params, annotations)
-            )
-            return func
-
-        return register
-
-    def resource(self, uri, description="", name=None, mime_type=None):
-        """Decorator: offer what a function without parameters returns as the resource `uri`.
-
-        The function, plain or async, returns str, bytes, or anything with a JSON form.
-        """
-
-        def register(func):
-            title = name or func.__name__
-            self.registry.add_resource(Resource(uri, func, title, description, mime_type))
-            return func
-
-        return register
-
-    def upstream(self, name, url=None, queueable=(), expiry_s=None, **options):
-        """Forward to an upstream MCP server; its tools appear as NAME_TOOL.
-
-        url: of its Streamable HTTP endpoint; None: the server that the bridge at the other end of
-        the serial line knows under this name. queueable: names of its tools that may wait in the
-        queue while it cannot be reached; such a call expires after expiry_s seconds (default: the
-        setting queue_expiry_s). Further options are HttpUpstream's.
-        """
-        check_name(name)
-        if url is None:
-            from .route.link_upstream import LinkUpstream
-
-            upstream = LinkUpstream(name, self.server.info)
-        else:
-            from .route.http_upstream import HttpUpstream
-
-            upstream = HttpUpstream(name, url, **options)
-        self._hub().add(upstream, queueable, expiry_s or self.config["queue_expiry_s"])
-        if queueable and self.upstreams.forwarder.outbox is None:
-            self.queue()
-        return upstream
-
-    def queue(self, device=None):
-        """Keep queueable calls in `device` (mcp_gw.queue.nor); default: the board's own queue
-        region.
-
-        Returns the Outbox, or None on a port that has no such region.
-        """
-        from .queue.nor import default_device
-        from .queue.outbox import Outbox
-        from .queue.ring import Ring
-
-        if device is None:
-            device = default_device()
-            if device is None:
-                return None
-        ring = Ring(device)
-        ring.mount()
-        outbox = self._hub().forwarder.outbox = Outbox(ring, self.clock.unix)
-        return outbox
-
     def _hub(self):
         if self.upstreams is None:
             from .route.hub import Hub
@@ -152,12 +92,14 @@ class Gateway:
 
     # Running.
 
-    def run(self, *transports):
-        """Serve until end of input or Ctrl-C. transports: "stdio" or "serial" (both: the console),
-        or streams such as a machine.UART; default: the console.
+    def run(self, *transports, **options):
+        """Serve until end of input or Ctrl-C.
+
+        transports: "stdio" or "serial" (both: the console), "http", or streams such as a
+        machine.UART; default: the console. options: of the HTTP server (docs/http-server.md).
         """
         try:
-            run_until(self.serve(*transports))
+            run_until(self.serve(*transports, **options))
         finally:
             # A Ctrl-C leaves the event loop at once, without unwinding serve(), and often comes
             # twice.
@@ -166,14 +108,14 @@ class Gateway:
             forget_tasks()
             kbd_intr(3)
 
-    async def serve(self, *transports):
+    async def serve(self, *transports, **options):
         """run() for a program that has its own asyncio event loop.
 
         Ports that are open already are served. MicroPython's loop does not unwind on Ctrl-C:
         call close() in a finally around asyncio.run().
         """
-        if not self.ports:
-            self.open(*transports)
+        if not self.ports and not self._http:
+            self.open(*transports, **options)
         self._running = True
         pumps = [spawn(self._pump(port)) for port in self.ports]
         try:
@@ -185,13 +127,13 @@ class Gateway:
                 pump.cancel()
             self.close()
 
-    def poll(self, *transports):
+    def poll(self, *transports, **options):
         """Do what is ready and return: for programs with a loop of their own.
 
         Returns how many messages were handled, -1 once the input has ended.
         """
         if self._print is None:
-            self.open(*transports)
+            self.open(*transports, **options)
         count = 0
         for port in self.ports[:]:
             n = port.fill()
@@ -200,9 +142,9 @@ class Gateway:
             elif n < 0 and not port.session.under_way:
                 self.ports.remove(port)
         self._tick()
-        if self._tasks:
+        if self._tasks or self._http:
             run_until(_turn())
-        return count if self.ports else -1
+        return count if self.ports or self._http else -1
 
     def process(self, message):
         """Answer one message without a transport.
@@ -234,9 +176,15 @@ class Gateway:
             self._print = None
             watch_tasks(None)
         self._running = False
+        for server in self._http:
+            server.close()
         for port in self.ports:
-            port.session.reset()
+            if self._listening:
+                self._listening.close(port)
+            port.session.drop()
+        self._http = []
         self.ports = []
+        self.sessions.clear()
         self._tasks = 0
         self._closed += 1
 
@@ -244,22 +192,33 @@ class Gateway:
         """Make run() and serve() return."""
         self._running = False
 
-    def open(self, *transports, take=None):
+    def open(self, *transports, take=None, **options):
         """Open ports without serving them yet; run(), serve() and poll() do it by themselves.
 
-        take: function(port, buf, lo, hi) that gets the messages instead of this gateway.
+        take: function(port, buf, lo, hi) that gets the messages instead of this gateway; options:
+        of the HTTP server.
         """
         from .transports.serial import Console, Port, Uart
 
-        for transport in transports or ("serial",):
+        transports = transports or ("serial",)
+        if options and "http" not in transports:
+            raise ConfigError("option %s is not known without http" % list(options)[0])
+        for transport in transports:
+            if transport == "http":
+                self._open_http(options)
+                continue
             if transport in ("stdio", "serial"):
                 io = Console()
             elif isinstance(transport, str):
-                raise ConfigError("transport %r is not known; stdio and serial are" % transport)
+                raise ConfigError(
+                    "transport %r is not known; stdio, serial and http are" % transport
+                )
             else:
                 io = transport if hasattr(transport, "stream") else Uart(transport)
             cap = self.config["max_message"]
             port = Port(io, cap, take or self.dispatch.take, self.dispatch.oversized, Session())
+            port.session.out = port.send
+            self.join(port.session)
             port.link.on_hello = lambda host, port=port: self._hello(host, port)
             if self.upstreams:
                 self.upstreams.watch(port.link)
@@ -274,6 +233,13 @@ class Gateway:
                 self.upstreams.open()
         gc.collect()
 
+    def _open_http(self, options):
+        from .transports.tcp import HttpServer
+
+        server = HttpServer(self, **options)
+        server.listen()
+        self._http.append(server)
+
     async def _pump(self, port):
         try:
             await self._serve_port(port)
@@ -282,7 +248,8 @@ class Gateway:
             self.log_exception(e)
         if self._running and port in self.ports:
             self.ports.remove(port)
-            self._running = bool(self.ports)
+            self.leave(port.session)
+            self._running = bool(self.ports or self._http)
 
     async def _serve_port(self, port):
         waits = pollable(port.stream)
@@ -325,6 +292,10 @@ class Gateway:
         second = self.clock.tick(now)
         for port in self.ports:
             port.link.tick()
+        for server in self._http:
+            server.tick(now)
+        if second and self._tasks_kept:
+            self._tasks_kept.tick()
         if self.upstreams and ticks_diff(now, self._pause) >= 0:
             try:
                 self.upstreams.tick(now, second)
@@ -335,12 +306,6 @@ class Gateway:
 
     # What the parts ask for.
 
-    def tools_changed(self):
-        """Tell the clients that asked to be told."""
-        for port in self.ports:
-            if port.session.initialized:
-                port.send(notification("notifications/tools/list_changed"))
-
     def _hello(self, host, port):
         """A bridge said hello on a port: take its time, tell it who we are."""
         unix_s = int(host["time_ms"]) // 1000
@@ -348,7 +313,8 @@ class Gateway:
             raise ValueError("time_ms")
         self.clock.set(unix_s)
         if port.link.host != host["id"]:
-            port.session.reset()
+            port.session.drop()
+            port.session.revision = None
         row = {
             "boot": self.boot,
             "name": self.name,
@@ -363,9 +329,9 @@ class Gateway:
     # Asynchronous work.
 
     def work(self, steps):
-        """Run a coroutine beside the others; whatever it raises is logged."""
+        """Run a coroutine beside the others; whatever it raises is logged. Returns its task."""
         self._tasks += 1
-        spawn(self._counted(steps))
+        return spawn(self._counted(steps))
 
     async def _counted(self, steps):
         closed = self._closed

@@ -1,60 +1,49 @@
-"""What this gateway offers itself: tools and resources, their descriptors serialised once."""
+"""What this gateway offers itself: tools, resources, templates and prompts; their descriptors are
+serialised once."""
 
-import json
-
-from .compat import MICROPYTHON
 from .errors import ConfigError, ToolError
 from .params import Param
-from .protocol.framing import new_spans, scan
-from .protocol.jsontext import mended
+from .protocol.jsonvalue import checked
 
 _NAME_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 MAX_NAME = 64
 
 
-def dumps(value):
-    """Compact JSON as bytes. What has no JSON form raises, or gives text that is no JSON."""
-    data = json.dumps(value, separators=(",", ":")).encode()
-    return mended(data) if MICROPYTHON else data
+class Item:
+    """What all kinds of offer have in common: the function, its parameters, the descriptor.
 
+    params: name -> Param; context: the keyword under which the function wants the call's Context,
+    or None; descriptor: JSON bytes; seq: grows with every registration of the gateway.
+    """
 
-_SCRATCH = new_spans()
+    what = "item"
 
-
-def checked(value):
-    """`value` as JSON bytes, or None where it has no JSON form (NaN, sets, unknown objects)."""
-    try:
-        data = dumps(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: nested too deeply
-        return None
-    if type(value) is not int:
-        whole = b'{"jsonrpc":"2.0","id":1,"result":' + data + b"}"
-        if scan(whole, 0, len(whole), _SCRATCH, 64) < 0:
-            return None
-    return data
-
-
-class Tool:
-    """A tool of this gateway: its function, its parameters and its descriptor as JSON bytes."""
-
-    def __init__(self, name, func, description, params, annotations=None):
-        check_name(name)
-        for key, param in params.items():
-            if not isinstance(param, Param):
-                raise ConfigError("tool %s: %s must be a Param" % (name, key))
+    def __init__(self, name, func, declared):
         self.name = name
         self.func = func
-        self.params = params
-        schema = {
-            "type": "object",
-            "properties": {key: param.schema() for key, param in params.items()},
-            "additionalProperties": False,
-        }
-        required = [key for key, param in params.items() if param.required]
-        if required:
-            schema["required"] = required
-        row = described({"name": name, "inputSchema": schema}, description, annotations)
-        self.descriptor = _descriptor("tool " + name, row)
+        self.seq = 0
+        self.context = None
+        self.params = {}
+        for key, value in declared.items():
+            if isinstance(value, Param):
+                self.params[key] = value
+            elif getattr(value, "is_context", False):
+                self.context = key
+            else:
+                raise ConfigError(
+                    "%s %s: %s is neither a Param nor an option" % (self.what, name, key)
+                )
+
+    def _describe(self, row, options):
+        """Serialise the descriptor `row` with what `options` (dict) adds where it is given."""
+        for key, value in options.items():
+            if value is not None and value != "":
+                row["_meta" if key == "meta" else key] = value
+        self.descriptor = checked(row)
+        if self.descriptor is None:  # it would spoil the whole list
+            raise ConfigError(
+                "%s %s: a default, bound or annotation has no JSON form" % (self.what, self.name)
+            )
 
     def arguments(self, given):
         """Check `given` (a dict) and fill in defaults; raises ToolError for the first rule
@@ -70,61 +59,126 @@ class Tool:
         if len(given) > len(out) or any(key not in self.params for key in given):
             for key in given:
                 if key not in self.params:
-                    raise ToolError("argument %s is not known to this tool" % key)
+                    raise ToolError("argument %s is not known to this %s" % (key, self.what))
         return out
 
 
-class Resource:
+class Tool(Item):
+    """A tool: input_schema, output_schema: JSON Schemas (dicts) or None; task: whether a call may
+    run as a task: "forbidden", "optional" or "required"."""
+
+    what = "tool"
+
+    def __init__(
+        self, name, func, declared, input_schema=None, output_schema=None, task=None, **options
+    ):
+        check_name(name)
+        super().__init__(name, func, declared)
+        if task not in (None, "forbidden", "optional", "required"):
+            raise ConfigError("tool %s: task is forbidden, optional or required" % name)
+        self.task = None if task == "forbidden" else task
+        self.schema = input_schema
+        self.output_schema = output_schema
+        if input_schema is not None:
+            if self.params:
+                raise ConfigError("tool %s: either Params or input_schema" % name)
+            if input_schema.get("type") != "object":
+                raise ConfigError('tool %s: an input schema has "type": "object"' % name)
+        if input_schema is not None or output_schema is not None:
+            from .schema import supported
+
+            for schema in (input_schema, output_schema):
+                if schema is not None:
+                    supported(schema)
+        if input_schema is None:
+            input_schema = {
+                "type": "object",
+                "properties": {key: param.schema() for key, param in self.params.items()},
+                "additionalProperties": False,
+            }
+            required = [key for key, param in self.params.items() if param.required]
+            if required:
+                input_schema["required"] = required
+        row = {"name": name, "inputSchema": input_schema}
+        if output_schema is not None:
+            row["outputSchema"] = output_schema
+        if self.task:
+            row["execution"] = {"taskSupport": self.task}
+        self._describe(row, options)
+
+
+class Resource(Item):
     """A resource at a fixed URI, read by calling its function."""
 
-    def __init__(self, uri, func, name, description, mime_type):
+    what = "resource"
+
+    def __init__(self, uri, func, declared, name, mime_type=None, **options):
         if ":" not in uri:
             raise ConfigError("resource %r: a URI has a scheme, as in board://status" % uri)
-        self.uri = uri
-        self.func = func
+        super().__init__(uri, func, declared)
         self.mime_type = mime_type
-        row = described({"uri": uri, "name": name}, description, None)
-        if mime_type:
-            row["mimeType"] = mime_type
-        self.descriptor = _descriptor("resource " + uri, row)
+        self._describe({"uri": uri, "name": name}, dict(options, mimeType=mime_type))
+
+
+class Listing:
+    """Items by name, in the order they were registered. changed: None or a function called after
+    every change."""
+
+    def __init__(self):
+        self._items = {}
+        self._order = []  # a MicroPython dict keeps no order
+        self._last = 0
+        self.changed = None
+
+    def __len__(self):
+        return len(self._order)
+
+    def __iter__(self):
+        return iter(self._order)
+
+    def __contains__(self, name):
+        return name in self._items
+
+    def get(self, name):
+        """The item of this name, or None."""
+        return self._items.get(name)
+
+    def add(self, item):
+        """Raises ConfigError for a name that is taken."""
+        if item.name in self._items:
+            raise ConfigError("%s %s is registered twice" % (item.what, item.name))
+        self._last += 1
+        item.seq = self._last
+        self._items[item.name] = item
+        self._order.append(item.name)
+        if self.changed:
+            self.changed()
+
+    def remove(self, name):
+        """Raises ConfigError for a name that is not there."""
+        if name not in self._items:
+            raise ConfigError("%s is not registered" % name)
+        del self._items[name]
+        self._order.remove(name)
+        if self.changed:
+            self.changed()
+
+    def rows(self, after=0):
+        """Yield (seq, descriptor) of every item registered after number `after`."""
+        for name in self._order:
+            item = self._items[name]
+            if item.seq > after:
+                yield item.seq, item.descriptor
 
 
 class Registry:
-    """Tools by name and resources by URI, in the order they were registered."""
+    """tools by name, resources and templates by URI, prompts by name."""
 
     def __init__(self):
-        self.tools = {}
-        self.resources = {}
-        self.order = []  # names of tools: a MicroPython dict keeps no order
-        self.uris = []
-
-    def add_tool(self, tool):
-        if tool.name in self.tools:
-            raise ConfigError("tool %s is registered twice" % tool.name)
-        self.tools[tool.name] = tool
-        self.order.append(tool.name)
-
-    def add_resource(self, resource):
-        if resource.uri in self.resources:
-            raise ConfigError("resource %s is registered twice" % resource.uri)
-        self.resources[resource.uri] = resource
-        self.uris.append(resource.uri)
-
-
-def _descriptor(what, row):
-    data = checked(row)
-    if data is None:  # it would spoil the whole list
-        raise ConfigError("%s: a default, bound or annotation has no JSON form" % what)
-    return data
-
-
-def described(row, description, annotations):
-    """Add what is optional in a descriptor, where it is given."""
-    if description:
-        row["description"] = description
-    if annotations:
-        row["annotations"] = annotations
-    return row
+        self.tools = Listing()
+        self.resources = Listing()
+        self.templates = Listing()
+        self.prompts = Listing()
 
 
 def check_name(name):

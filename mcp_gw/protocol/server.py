@@ -2,21 +2,20 @@
 back.
 
 No I/O, no clock, no await. What a request needs from outside (running a tool, reading a resource,
-forwarding) comes back as a `Request`, and the caller brings its outcome to one of the `*_result`
-functions.
+forwarding) comes back as a `Request`, whose outcome result() makes an answer of.
 """
 
 from ..compat import const
 from ..errors import (
-    INTERNAL_ERROR,
+    HEADER_MISMATCH,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
     PARSE_ERROR,
     UNSUPPORTED_VERSION,
     ProtocolError,
 )
-from ..registry import checked, dumps
 from .framing import (
     ARGUMENTS,
     E_BATCH,
@@ -26,6 +25,7 @@ from .framing import (
     E_NOT_OBJECT,
     E_SYNTAX,
     E_UTF8,
+    ERROR,
     ERROR_AT,
     ESCAPES,
     ID,
@@ -35,19 +35,28 @@ from .framing import (
     NOTIFICATION,
     PARAMS,
     REQUEST,
+    RESPONSE,
+    RESULT,
     TOKEN,
     VERSION,
     new_spans,
     scan,
     text,
 )
-from .jsontext import loads
-from .revisions import BY_NAME, LATEST_LEGACY, SUPPORTED
+from .jsontext import loads, members
+from .jsonvalue import dumps
+from .results import LEVELS, error
+from .revisions import BY_NAME, LATEST_LEGACY, MODERN, SUPPORTED
 from .session import Request
 
+# Kinds of Request.
 CALL = const(1)
 READ = const(2)
 LIST_TOOLS = const(3)
+GET_PROMPT = const(4)
+COMPLETE = const(5)
+LISTEN = const(6)
+DEFER = const(7)  # request.start_task(request, port) carries it out
 
 # A client's _meta is the same from request to request; one up to this size is recognised.
 _META_KEPT = const(512)
@@ -61,25 +70,38 @@ _WHY = {
     E_NOT_OBJECT: (INVALID_REQUEST, "not a JSON object"),
     E_ENVELOPE: (INVALID_REQUEST, "not a JSON-RPC 2.0 message"),
 }
+# HTTP statuses of errors in answers of a stateless revision; all others go with 200.
+_STATUS = {
+    METHOD_NOT_FOUND: 404,
+    UNSUPPORTED_VERSION: 400,
+    MISSING_CAPABILITY: 400,
+    HEADER_MISMATCH: 400,
+}
 
 
 class Server:
     """Answers for one gateway; serves any number of sessions, which hold what differs between
     them.
 
-    registry: a Registry; name, version, instructions: of this server;
-    more_tools, more_resources, templates: functions giving further descriptors (JSON bytes) for
-    the lists.
+    registry: a Registry; info: JSON text (bytes) of this server's Implementation object;
+    capabilities: function(revision) -> dict; page_size: items in one page of a list.
+    more_tools, more_resources, more_prompts: functions(after) yielding (seq, descriptor), further
+    rows of the lists; their numbers are apart from the registry's.
     """
 
-    def __init__(self, registry, name, version, instructions=None, max_depth=32):
+    def __init__(self, registry, info, capabilities, instructions, max_depth, page_size):
         self.registry = registry
-        self.info = dumps({"name": name, "version": version})
-        self._stamp = b'"_meta":{"io.modelcontextprotocol/serverInfo":' + self.info
+        self.info = info
+        self.stamp = b'"_meta":{"io.modelcontextprotocol/serverInfo":' + info
         self.instructions = instructions
         self.max_depth = max_depth
+        self.page_size = page_size
         self.spans = new_spans()
-        self.more_tools = self.more_resources = self.templates = tuple
+        self.capabilities = capabilities
+        self.more_tools = self.more_resources = self.more_prompts = _no_rows
+        self.more_templates = _no_rows
+        self.on_cancelled = None  # function(Request), for notifications/cancelled
+        self.status = 200  # the HTTP status that the answer just returned goes with
         self._methods = {
             b'"initialize"': self._initialize,
             b'"server/discover"': self._discover,
@@ -89,30 +111,50 @@ class Server:
             b'"resources/list"': self._list_resources,
             b'"resources/templates/list"': self._list_templates,
             b'"resources/read"': self._read,
+            b'"prompts/list"': self._list_prompts,
+            b'"prompts/get"': self._get_prompt,
+            b'"completion/complete"': self._complete,
+            b'"logging/setLevel"': self._set_level,
+            b'"resources/subscribe"': self._subscribe,
+            b'"resources/unsubscribe"': self._unsubscribe,
+            b'"subscriptions/listen"': self._listen,
         }
+
+    def add_methods(self, methods):
+        """methods: dict of method (JSON bytes) -> function(request, buf, spans), as those here."""
+        self._methods.update(methods)
 
     def receive(self, session, buf, lo, hi):
         """Take the message buf[lo:hi].
 
-        Returns None (nothing to answer), a list of bytes-like parts (the whole answer) or a
-        Request.
+        Returns None (nothing to answer), a list of bytes-like parts (the whole answer; its HTTP
+        status is in `status`) or a Request. `kind` is what the scanner found it to be.
         A Request's arguments are still spans of `buf` (self.spans) and valid until the buffer
         changes.
         """
         spans = self.spans
-        kind = scan(buf, lo, hi, spans, self.max_depth)
+        self.status = 200
+        self.kind = kind = scan(buf, lo, hi, spans, self.max_depth)
         try:
             if kind == REQUEST:
                 return self._request(session, buf, spans)
+            if kind < 0:
+                self.status = 400
+                raise self._malformed(kind, lo)
+            if session.check:
+                session.check(kind, buf, spans)
             if kind == NOTIFICATION:
-                if text(buf, spans, METHOD) == "notifications/initialized":
-                    session.initialized = session.revision is not None
-                return None
-            if kind > 0:
-                return None  # an answer to something that was never asked
-            raise self._malformed(kind, lo)
+                self._notified(session, buf, spans)
+            else:
+                self._answered(session, kind, buf, spans)
+            return None
         except ProtocolError as e:
+            self.status = self.status_of(e)
             return error(self.id_of(buf), e.code, e.message, e.data)
+
+    def status_of(self, e):
+        """The HTTP status that a ProtocolError goes with."""
+        return e.status or self.status
 
     def oversized(self, buf, lo, hi, cap):
         """The answer to a message longer than `cap`, of which buf[lo:hi] is the beginning."""
@@ -121,14 +163,14 @@ class Server:
         return error(self.id_of(buf), INVALID_REQUEST, why)
 
     def id_of(self, buf):
-        """The id (raw JSON) of the message just received, b"null" where it has none that may be
+        """The id (raw JSON) of the message just received, None where it has none that may be
         one."""
         lo, hi = self.spans[2 * ID], self.spans[2 * ID + 1]
         if lo >= 0:
             id = bytes(memoryview(buf)[lo:hi])
             if id[0] == 0x22 or id[id[0] == 0x2D :].isdigit():
                 return id
-        return b"null"
+        return None
 
     def _malformed(self, kind, lo):
         code, why = _WHY[kind]
@@ -144,35 +186,26 @@ class Server:
             method = dumps(text(buf, spans, METHOD))
         else:
             method = bytes(view[spans[2 * METHOD] : spans[2 * METHOD + 1]])
+        request = Request(None, session, None, id)
+        revision = request.revision = self._revision(session, request, buf, spans, method)
+        if session.check:
+            session.check(REQUEST, buf, spans)
         handler = self._methods.get(method)
-        revision = self._revision(session, buf, spans, method)
-        if handler is None or (method == b'"ping"' and not revision.ping):
-            raise ProtocolError(METHOD_NOT_FOUND, "unknown method " + method.decode())
-        request = Request(None, session, revision, id)
-        lo = spans[2 * TOKEN]
-        if lo >= 0 and buf[lo] in b'"-0123456789':  # anything else is no token
-            request.token = bytes(view[lo : spans[2 * TOKEN + 1]])
-        return handler(request, buf, spans)
+        try:
+            if handler is None:
+                raise _unknown(method)
+            lo = spans[2 * TOKEN]
+            if lo >= 0 and buf[lo] in b'"-0123456789':  # anything else is no token
+                request.token = bytes(view[lo : spans[2 * TOKEN + 1]])
+            return handler(request, buf, spans)
+        except ProtocolError as e:
+            if revision.modern and not e.status:
+                e.status = _STATUS.get(e.code)
+            raise
 
-    def _revision(self, session, buf, spans, method):
+    def _revision(self, session, request, buf, spans, method):
         if spans[2 * VERSION] >= 0:
-            meta = memoryview(buf)[spans[2 * META] : spans[2 * META + 1]]
-            if meta == session.meta:
-                return session.meta_revision  # as in the last request
-            name = text(buf, spans, VERSION)
-            revision = BY_NAME.get(name)
-            if revision is None or not revision.modern:
-                data = {"supported": SUPPORTED, "requested": name}
-                raise ProtocolError(UNSUPPORTED_VERSION, "unsupported protocol version", data)
-            meta = bytes(meta)
-            if _CAPABILITIES_KEY not in meta:
-                raise ProtocolError(
-                    INVALID_PARAMS, "_meta lacks io.modelcontextprotocol/clientCapabilities"
-                )
-            if len(meta) <= _META_KEPT:
-                session.meta = meta
-                session.meta_revision = revision
-            return revision
+            return self._stateless(session, request, buf, spans)
         if method == b'"initialize"' or (session.revision is None and method == b'"ping"'):
             return BY_NAME[LATEST_LEGACY]
         if session.revision is None:
@@ -181,33 +214,85 @@ class Server:
                 "no protocol revision: send initialize first, or"
                 " _meta with io.modelcontextprotocol/protocolVersion in every request",
                 {"supported": SUPPORTED},
-            )
-        if method == b'"server/discover"':
-            raise ProtocolError(
-                INVALID_PARAMS, "_meta lacks io.modelcontextprotocol/protocolVersion"
+                400,
             )
         return session.revision
+
+    def _stateless(self, session, request, buf, spans):
+        meta = memoryview(buf)[spans[2 * META] : spans[2 * META + 1]]
+        if meta == session.meta:  # as in the last request
+            request.meta = session.meta
+            return session.meta_revision
+        request.meta = meta = bytes(meta)
+        at = meta.find(_CAPABILITIES_KEY)
+        if at < 0 or not _is_object(meta, at + len(_CAPABILITIES_KEY)):
+            why = "_meta lacks io.modelcontextprotocol/clientCapabilities, an object"
+            raise ProtocolError(INVALID_PARAMS, why, None, 400)
+        name = text(buf, spans, VERSION) if buf[spans[2 * VERSION]] == 0x22 else None
+        revision = BY_NAME.get(name)
+        if revision is None or not revision.modern:
+            if session.check:  # a header that differs is the nearer cause
+                session.check(REQUEST, buf, spans)
+            data = {"supported": SUPPORTED, "requested": str(name)}
+            raise ProtocolError(UNSUPPORTED_VERSION, "unsupported protocol version", data, 400)
+        if len(meta) <= _META_KEPT:
+            session.meta = meta
+            session.meta_revision = revision
+        return revision
+
+    # What needs no answer.
+
+    def _notified(self, session, buf, spans):
+        method = text(buf, spans, METHOD)
+        if method == "notifications/initialized":
+            session.initialized = session.revision is not None
+        elif method == "notifications/cancelled" and spans[2 * PARAMS] >= 0:
+            params = self._params_text(buf, spans)
+            for key, _, lo, hi in members(params) if params[:1] == b"{" else ():
+                if key == b"requestId":
+                    request = session.under_way.get(params[lo:hi])
+                    if request and self.on_cancelled:
+                        self.on_cancelled(request)
+
+    def _answered(self, session, kind, buf, spans):
+        lo, hi = spans[2 * ID], spans[2 * ID + 1]
+        if lo < 0 or hi - lo > 10 or not 0x30 <= buf[lo] <= 0x39:
+            return
+        view = memoryview(buf)
+        try:
+            answered = session.asked.pop(int(bytes(view[lo:hi])), None)
+        except ValueError:
+            return
+        if answered:
+            field = RESULT if kind == RESPONSE else ERROR
+            raw = bytes(view[spans[2 * field] : spans[2 * field + 1]])
+            answered(kind == RESPONSE, raw)
 
     # Methods. Each returns the answer's parts or a Request.
 
     def _initialize(self, request, buf, spans):
-        if request.revision.modern:
-            raise ProtocolError(METHOD_NOT_FOUND, "initialize has no place in this revision")
-        params = self._params(buf, spans)
+        _legacy_only(request, b'"initialize"')
+        params = self.params(buf, spans)
         asked = params.get("protocolVersion")
-        if not isinstance(asked, str) or not isinstance(params.get("clientInfo"), dict):
+        client = params.get("clientInfo")
+        if not isinstance(asked, str) or not isinstance(client, dict):
             raise ProtocolError(INVALID_PARAMS, "protocolVersion and clientInfo are required")
         revision = BY_NAME.get(asked)
         if revision is None or revision.modern:
             revision = BY_NAME[LATEST_LEGACY]
-        request.session.reset(revision)
+        session = request.session
+        session.reset(revision)
+        session.client = client
+        capabilities = params.get("capabilities")
+        session.capabilities = capabilities if isinstance(capabilities, dict) else {}
         request.revision = revision
-        head = ('"protocolVersion":"%s",' % revision.name).encode()
+        head = '"protocolVersion":"%s","capabilities":' % revision.name
         return self.result(
             request,
             [
-                head,
-                b'"capabilities":{"tools":{"listChanged":true},"resources":{}},"serverInfo":',
+                head.encode(),
+                dumps(self.capabilities(revision)),
+                b',"serverInfo":',
                 self.info,
                 self._instructions(),
             ],
@@ -215,14 +300,14 @@ class Server:
 
     def _discover(self, request, buf, spans):
         if not request.revision.modern:
-            raise ProtocolError(METHOD_NOT_FOUND, "unknown method server/discover")
-        names = [name for name in SUPPORTED if BY_NAME[name].modern]
+            raise _unknown(b"server/discover")
         return self.result(
             request,
             [
                 b'"supportedVersions":',
-                dumps(names),
-                b',"capabilities":{"tools":{},"resources":{}}',
+                dumps(MODERN),
+                b',"capabilities":',
+                dumps(self.capabilities(request.revision)),
                 self._instructions(),
             ],
             cache=True,
@@ -234,194 +319,195 @@ class Server:
         return b',"instructions":' + dumps(self.instructions)
 
     def _ping(self, request, buf, spans):
+        _legacy_only(request, b'"ping"')
         return self.result(request, [])
 
+    def _set_level(self, request, buf, spans):
+        _legacy_only(request, b'"logging/setLevel"')
+        level = self.params(buf, spans).get("level")
+        if level not in LEVELS:
+            raise ProtocolError(INVALID_PARAMS, "level is one of " + ", ".join(LEVELS))
+        request.session.log_level = LEVELS.index(level)
+        return self.result(request, [])
+
+    def _subscribe(self, request, buf, spans):
+        _legacy_only(request, b'"resources/subscribe"')
+        session = request.session
+        uri = self._uri(buf, spans)
+        if session.subscribed is None:
+            session.subscribed = set()
+        if uri not in session.subscribed and len(session.subscribed) >= self.page_size:
+            raise ProtocolError(INVALID_REQUEST, "too many subscriptions")
+        session.subscribed.add(uri)
+        return self.result(request, [])
+
+    def _unsubscribe(self, request, buf, spans):
+        _legacy_only(request, b'"resources/unsubscribe"')
+        if request.session.subscribed:
+            request.session.subscribed.discard(self._uri(buf, spans))
+        return self.result(request, [])
+
+    def _listen(self, request, buf, spans):
+        if not request.revision.modern:
+            raise _unknown(b"subscriptions/listen")
+        request.kind = LISTEN
+        return request
+
+    # Lists. A cursor is the number of the last item given out, so that it stays right when items
+    # come and go; numbers are never used twice.
+
     def _list_tools(self, request, buf, spans):
-        self._no_cursor(buf, spans)
+        request.name = self._cursor(buf, spans)
         request.kind = LIST_TOOLS
         return request
 
     def tools_result(self, request):
-        """The answer to a LIST_TOOLS request: the registry's descriptors, then more_tools()."""
-        tools = self.registry.tools
-        rows = [tools[name].descriptor for name in self.registry.order]
-        return self._list(request, b'"tools":[', rows, self.more_tools())
+        """The answer to a LIST_TOOLS request: the registry's descriptors, then more_tools'."""
+        return self._list(request, b'"tools":[', self.registry.tools, self.more_tools)
 
     def _list_resources(self, request, buf, spans):
-        self._no_cursor(buf, spans)
-        resources = self.registry.resources
-        rows = [resources[uri].descriptor for uri in self.registry.uris]
-        return self._list(request, b'"resources":[', rows, self.more_resources())
+        request.name = self._cursor(buf, spans)
+        return self._list(request, b'"resources":[', self.registry.resources, self.more_resources)
 
     def _list_templates(self, request, buf, spans):
-        self._no_cursor(buf, spans)
-        return self._list(request, b'"resourceTemplates":[', (), self.templates())
+        request.name = self._cursor(buf, spans)
+        return self._list(
+            request, b'"resourceTemplates":[', self.registry.templates, self.more_templates
+        )
 
-    def _list(self, request, head, rows, more):
+    def _list_prompts(self, request, buf, spans):
+        request.name = self._cursor(buf, spans)
+        return self._list(request, b'"prompts":[', self.registry.prompts, self.more_prompts)
+
+    def _cursor(self, buf, spans):
+        """(group, number) after which the page begins; the groups are the registry and more_*."""
+        if spans[2 * PARAMS] < 0:
+            return 0, 0
+        cursor = self.params(buf, spans).get("cursor")
+        if cursor is None:
+            return 0, 0
+        try:
+            group, _, number = cursor.partition("-")
+            after = int(group), int(number, 16)
+            if after[0] in (0, 1) and after[1] >= 0:
+                return after
+        except (ValueError, AttributeError):
+            pass
+        raise ProtocolError(INVALID_PARAMS, "unknown cursor")
+
+    def _list(self, request, head, listing, more):
+        group, after = request.name
         parts = [head]
-        for group in (rows, more):
-            for row in group:
+        left = self.page_size
+        last = None
+        while group < 2:
+            for seq, row in more(after) if group else listing.rows(after):
+                if not left:
+                    cursor = b'],"nextCursor":"%d-%x"' % last
+                    parts.append(cursor)
+                    return self.result(request, parts, cache=True)
                 if len(parts) > 1:
                     parts.append(b",")
                 parts.append(row)
+                last = group, seq
+                left -= 1
+            group += 1
+            after = 0
         parts.append(b"]")
         return self.result(request, parts, cache=True)
 
+    # Requests that the gateway carries out.
+
     def _call(self, request, buf, spans):
+        return self._named(request, CALL, buf, spans)
+
+    def _get_prompt(self, request, buf, spans):
+        return self._named(request, GET_PROMPT, buf, spans)
+
+    def _named(self, request, kind, buf, spans):
         if spans[2 * NAME] < 0 or buf[spans[2 * NAME]] != 0x22:
             raise ProtocolError(INVALID_PARAMS, "params.name must be a string")
         if spans[2 * ARGUMENTS] >= 0 and buf[spans[2 * ARGUMENTS]] != 0x7B:
             raise ProtocolError(INVALID_PARAMS, "params.arguments must be an object")
-        request.kind = CALL
+        request.kind = kind
         request.name = text(buf, spans, NAME)
         return request
 
     def arguments(self, buf):
-        """The arguments of the CALL just received, as a dict."""
-        spans = self.spans
-        lo = spans[2 * ARGUMENTS]
-        if lo < 0:
-            return {}
-        data = bytes(memoryview(buf)[lo : spans[2 * ARGUMENTS + 1]])
-        return loads(data, spans[ESCAPES] & (1 << ARGUMENTS))
+        """The arguments of the CALL or GET_PROMPT just received, as a dict."""
+        data = self.arguments_text(buf)
+        return loads(data, self.spans[ESCAPES] & (1 << ARGUMENTS)) if data else {}
+
+    def arguments_text(self, buf):
+        """Their JSON text (bytes), b"" where there are none."""
+        lo = self.spans[2 * ARGUMENTS]
+        return bytes(memoryview(buf)[lo : self.spans[2 * ARGUMENTS + 1]]) if lo >= 0 else b""
 
     def _read(self, request, buf, spans):
-        uri = self._params(buf, spans).get("uri")
-        if not isinstance(uri, str):
-            raise ProtocolError(INVALID_PARAMS, "params.uri must be a string")
         request.kind = READ
-        request.name = uri
+        request.name = self._uri(buf, spans)
         return request
 
-    def _params(self, buf, spans):
-        lo = spans[2 * PARAMS]
-        if lo < 0:
-            return {}
-        data = bytes(memoryview(buf)[lo : spans[2 * PARAMS + 1]])
-        return loads(data, spans[ESCAPES] & (1 << PARAMS))
+    def _complete(self, request, buf, spans):
+        request.kind = COMPLETE
+        return request
 
-    def _no_cursor(self, buf, spans):
-        # Lists come in one page, so no cursor was ever given out.
-        if self._params(buf, spans).get("cursor") is not None:
-            raise ProtocolError(INVALID_PARAMS, "unknown cursor")
+    def _uri(self, buf, spans):
+        uri = self.params(buf, spans).get("uri")
+        if not isinstance(uri, str):
+            raise ProtocolError(INVALID_PARAMS, "params.uri must be a string")
+        return uri
+
+    def _params_text(self, buf, spans):
+        return bytes(memoryview(buf)[spans[2 * PARAMS] : spans[2 * PARAMS + 1]])
+
+    def params(self, buf, spans):
+        """The params of the message just received, as a dict."""
+        if spans[2 * PARAMS] < 0:
+            return {}
+        params = loads(self._params_text(buf, spans), spans[ESCAPES] & (1 << PARAMS))
+        if not isinstance(params, dict):
+            raise ProtocolError(INVALID_PARAMS, "params must be an object")
+        return params
 
     # Answers.
 
-    def result(self, request, members, cache=False, meta=b""):
-        """A successful answer. members: parts of JSON members of the result, no leading comma;
-        meta: further members of the result's _meta, each with a leading comma when the stamp is
-        there."""
+    def result(self, request, members, cache=False, meta=None):
+        """The answer to `request` as parts. members: JSON text of the result's own members, a list
+        of bytes-like; cache: the client may keep it; meta: JSON members for its _meta."""
         revision = request.revision
-        parts = [b'{"jsonrpc":"2.0","id":', request.id, b',"result":{', revision.result_members]
-        if cache:
-            parts.append(revision.cache_members)
+        parts = [b'{"jsonrpc":"2.0","id":', request.id, b',"result":{']
         if revision.modern:
-            parts.append(self._stamp)
+            parts.append(revision.result_members)
+            if cache:
+                parts.append(revision.cache_members)
+            parts.append(self.stamp)
             if meta:
                 parts.append(b",")
                 parts.append(meta)
             parts.append(b"}," if members else b"}")
         elif meta:
-            parts.append(b'"_meta":{')
-            parts.append(meta)
-            parts.append(b"}," if members else b"}")
+            parts.extend((b'"_meta":{', meta, b"}," if members else b"}"))
         parts.extend(members)
         parts.append(b"}}")
         return parts
 
-    def tool_result(self, request, value, is_error=False, meta=b""):
-        """The answer to a CALL from what the tool returned (or the text of its error).
 
-        str: a text; None: no content; dict: structured content and its text; anything else: its
-        JSON as text.
-        """
-        members = None
-        if isinstance(value, str):
-            members = [b'"content":[{"type":"text","text":', dumps(value), b"}]"]
-        elif value is None:
-            members = [b'"content":[]']
-        else:
-            data = checked(value)
-            if data is None:
-                value = "the tool returned a %s that has no JSON form" % type(value).__name__
-                return self.tool_result(request, value, True)
-            members = [b'"content":[{"type":"text","text":', dumps(data.decode()), b"}]"]
-            if isinstance(value, dict):
-                members.append(b',"structuredContent":')
-                members.append(data)
-        if is_error:
-            members.append(b',"isError":true')
-        return self.result(request, members, meta=meta)
-
-    def read_result(self, request, value, mime_type):
-        """The answer to a READ from what the resource's function returned: str, bytes or
-        JSON-able."""
-        field = b'"text":'
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            from binascii import b2a_base64
-
-            field = b'"blob":'
-            data = dumps(b2a_base64(value).decode().strip())
-        elif isinstance(value, str):
-            data = dumps(value)
-        else:
-            data = checked(value)
-            if data is None:
-                raise ProtocolError(INTERNAL_ERROR, "the resource's value has no JSON form")
-            data = dumps(data.decode())
-            mime_type = mime_type or "application/json"
-        members = [b'"contents":[{"uri":', dumps(request.name), b","]
-        if mime_type:
-            members.extend((b'"mimeType":', dumps(mime_type), b","))
-        members.extend((field, data, b"}]"))
-        return self.result(request, members, cache=True)
-
-    def not_found(self, request):
-        """The answer to a READ of a URI that nobody has."""
-        return error(
-            request.id,
-            request.revision.resource_not_found,
-            "resource not found",
-            {"uri": request.name},
-        )
-
-    def progress(self, request, progress, total=None, message=None):
-        """A progress notification, or None for a request without a token.
-
-        progress, total: finite numbers; message: str. Raises ValueError where they are not.
-        """
-        if not _finite(progress) or not (total is None or _finite(total)):
-            raise ValueError("progress is a number, or a tuple: progress, total, message")
-        if message is not None and not isinstance(message, str):
-            raise ValueError("the message of a progress report is a str")
-        if request.token is None:
-            return None
-        row = {"progress": progress}
-        if total is not None:
-            row["total"] = total
-        if message is not None:
-            row["message"] = message
-        return [
-            b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":',
-            request.token,
-            b",",
-            dumps(row)[1:],
-            b"}",
-        ]
+def _no_rows(after):
+    return ()
 
 
-def notification(method):
-    """A notification without params, as parts."""
-    return [('{"jsonrpc":"2.0","method":"%s"}' % method).encode()]
+def _legacy_only(request, method):
+    if request.revision.modern:
+        raise _unknown(method)
 
 
-def error(id, code, message, data=None):
-    """An error answer as parts. id: raw JSON bytes, b"null" where it could not be read."""
-    row = {"code": code, "message": message}
-    if data is not None:
-        row["data"] = data
-    return [b'{"jsonrpc":"2.0","id":', id, b',"error":', dumps(row), b"}"]
+def _unknown(method):
+    return ProtocolError(METHOD_NOT_FOUND, "unknown method " + method.decode())
 
 
-def _finite(value):
-    return type(value) in (int, float) and value - value == 0
+def _is_object(data, at):
+    """Whether the member whose key ends at data[at] is an object."""
+    while data[at] in b" \t\r\n:":
+        at += 1
+    return data[at] == 0x7B

@@ -14,8 +14,8 @@ from ..errors import (
 )
 from ..protocol.framing import META, NAME, PARAMS, new_spans, scan
 from ..protocol.jsontext import joined, loads, one_line
-from ..protocol.server import error
-from ..registry import dumps
+from ..protocol.jsonvalue import dumps
+from ..protocol.results import error, progress
 from ..transports.link import random_hex
 from .upstream import error_of
 
@@ -68,9 +68,9 @@ class Forwarder:
         """Carry out the CALL just received, whose arguments are still spans of `buf`."""
         route = self._router.find(request.name)
         if route is None:
-            port.send(error(request.id, INVALID_PARAMS, "unknown tool " + request.name))
+            port.answer(error(request.id, INVALID_PARAMS, "unknown tool " + request.name))
             return
-        request.begin(self._most)
+        request.begin(self._most, port)
         upstream = route.upstream
         spans = self._server.spans
         extra = b""
@@ -91,7 +91,7 @@ class Forwarder:
                 params = loads(raw, b"\\" in raw)
                 row = [params.get(key) for key in ("progress", "total", "message")]
                 try:
-                    port.send(self._server.progress(request, *row))
+                    port.send(progress(request, *row))
                 except ValueError:
                     pass  # what the upstream sent is no report
 
@@ -103,7 +103,7 @@ class Forwarder:
             except Exception as e:
                 # No memory, a flash that fails: somebody waits for an answer all the same.
                 told = "%s: %s" % (type(e).__name__, e)
-                port.send(error(request.id, INTERNAL_ERROR, told))
+                port.answer(error(request.id, INTERNAL_ERROR, told))
 
         parts = _spliced(buf, spans, route.name, upstream.meta(extra))
         self._start(upstream, parts, done, on_progress)
@@ -142,11 +142,11 @@ class Forwarder:
                 self._queue(request, port, route, key, kept)
                 return
             code = UPSTREAM_TIMEOUT if isinstance(err, NoAnswer) else UPSTREAM_UNAVAILABLE
-            port.send(error(request.id, code, str(err)))
+            port.answer(error(request.id, code, str(err)))
             return
         if raw[0] != 0x7B:
             told = "%s answered with something that is no JSON object" % route.upstream.name
-            port.send(error(request.id, INTERNAL_ERROR, told))
+            port.answer(error(request.id, INTERNAL_ERROR, told))
             return
         parts = [b'{"jsonrpc":"2.0","id":', request.id]
         if not ok:
@@ -160,21 +160,21 @@ class Forwarder:
             parts.extend((head[:-1] if raw[at] == 0x7D else head, raw[at:], b"}"))
         else:
             parts.extend((b',"result":', raw, b"}"))
-        port.send(parts)
+        port.answer(parts)
 
     def _queue(self, request, port, route, key, kept):
         tool = loads(route.name, b"\\" in route.name)
         try:
             self.outbox.put(key.encode(), route.upstream.name, tool, [kept], route.expiry_s)
         except QueueFull as e:
-            port.send(error(request.id, QUEUE_FULL, str(e)))
+            port.answer(error(request.id, QUEUE_FULL, str(e)))
             return
         uri = "queue://" + key
         told = "%s is not reachable: queued as %s, read %s" % (route.upstream.name, key, uri)
         link = {"type": "resource_link", "uri": uri, "name": key, "mimeType": "application/json"}
         members = [b'"content":', dumps([{"type": "text", "text": told}, link])]
         row = dumps({"id": key, "uri": uri, "expires_s": route.expiry_s})
-        port.send(self._server.result(request, members, meta=b'"mcp-gw/queued":' + row))
+        port.answer(self._server.result(request, members, meta=b'"mcp-gw/queued":' + row))
 
     def status(self, uri):
         """JSON text (str) of what is known of queue://ID, or None."""

@@ -16,8 +16,8 @@ class Hub:
         self.router = Router(gateway.registry.tools, *caps)
         self.forwarder = Forwarder(gateway.server, self.router, config, gateway.log, gateway.work)
         self._opened = 0
-        gateway.server.more_tools = self.router.descriptors
-        gateway.server.templates = lambda: (TEMPLATE,)
+        gateway.server.more_tools = self.router.rows
+        gateway.server.more_templates = lambda after: () if after else ((1, TEMPLATE),)
 
     def add(self, upstream, queueable, expiry_s):
         self.router.add(upstream, queueable, expiry_s)

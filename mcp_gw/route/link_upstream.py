@@ -16,8 +16,8 @@ from ..protocol.framing import (
     new_spans,
     scan,
 )
+from ..protocol.jsonvalue import dumps
 from ..protocol.revisions import LATEST_MODERN
-from ..registry import dumps
 from ..transports.link import random_hex
 from .upstream import Upstream
 

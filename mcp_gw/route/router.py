@@ -2,7 +2,8 @@
 
 from ..errors import ConfigError
 from ..protocol.jsontext import loads, members, one_line
-from ..registry import dumps, joined_name
+from ..protocol.jsonvalue import dumps
+from ..registry import joined_name
 
 
 class Route:
@@ -27,7 +28,8 @@ class Router:
         self._max_bytes = max_bytes
         self._queueable = {}  # upstream's name -> {tool's name: expiry_s}
         self._routes = {}  # exposed name -> Route
-        self._rows = {}  # upstream's name -> list of descriptors (JSON bytes)
+        self._listed = []  # (number, descriptor as JSON bytes, exposed name, upstream), in order
+        self._last = 0  # number given out
         self.upstreams = {}
         self.listing = 0  # upstreams that are being asked for their tools
 
@@ -38,7 +40,6 @@ class Router:
             raise ConfigError("upstream %s is declared twice" % upstream.name)
         self.upstreams[upstream.name] = upstream
         self._queueable[upstream.name] = {name: expiry_s for name in queueable}
-        self._rows[upstream.name] = []
         # What is declared can be called (and queued) before the upstream was ever reached.
         for name in queueable:
             exposed = joined_name(upstream.name, name, self._names(upstream, ()))
@@ -48,11 +49,14 @@ class Router:
         """The Route behind a name that a client called, or None."""
         return self._routes.get(exposed)
 
-    def descriptors(self):
-        """Descriptors of all upstreams' tools, as JSON bytes."""
-        for rows in self._rows.values():
-            for row in rows:
-                yield row
+    def rows(self, after=0):
+        """Yield (number, descriptor as JSON bytes) of all upstreams' tools after number `after`.
+
+        A tool keeps its number while it is there, so that pages fit together when others change.
+        """
+        for row in self._listed:
+            if row[0] > after:
+                yield row[0], row[1]
 
     async def refresh(self, upstream):
         """Ask `upstream` for its tools again. Returns (changed, how many were left out by the
@@ -63,9 +67,10 @@ class Router:
         rows = []
         routes = {}
         left_out = 0
-        others = [r for n, r in self._rows.items() if n != upstream.name]
-        room = self._max_bytes - sum(len(row) for rows_ in others for row in rows_)
-        count = self._max_tools - sum(len(rows_) for rows_ in others)
+        others = [row for row in self._listed if row[3] is not upstream]
+        numbers = {row[2]: row[0] for row in self._listed if row[3] is upstream}
+        room = self._max_bytes - sum(len(row[1]) for row in others)
+        count = self._max_tools - len(others)
 
         def on_tool(raw):
             nonlocal room, left_out
@@ -78,7 +83,11 @@ class Router:
                 left_out += 1
                 return
             room -= len(row)
-            rows.append(row)
+            number = numbers.get(exposed)
+            if number is None:
+                self._last += 1
+                number = self._last
+            rows.append((number, row, exposed, upstream))
             routes[exposed] = route
 
         self.listing += 1
@@ -86,13 +95,14 @@ class Router:
             await upstream.tools(on_tool)
         finally:
             self.listing = max(0, self.listing - 1)
-        changed = rows != self._rows[upstream.name]
+        rows.sort(key=lambda row: row[0])
+        changed = rows != [row for row in self._listed if row[3] is upstream]
         declared = self._queueable[upstream.name]
         for exposed, route in list(self._routes.items()):
             if route.upstream is upstream and _plain(route.name) not in declared:
                 del self._routes[exposed]
         self._routes.update(routes)
-        self._rows[upstream.name] = rows
+        self._listed = sorted(others + rows, key=lambda row: row[0])
         return changed, left_out
 
     def _take(self, upstream, raw, routes):

@@ -168,6 +168,13 @@ class Port:
         if last[len(last) - 1] != 0x0A:
             self._write(b"\n", 0, 1)
 
+    def answer(self, parts, status=200):
+        """The answer to a request; on a line of its own, like everything else."""
+        self.send(parts)
+
+    def close_stream(self):
+        """There is none: the line stays."""
+
     def _write(self, buf, start, end):
         if self.io.write(buf, start, end) < end - start:
             # The other end has stopped reading in the middle of a line; the next begins anew.
