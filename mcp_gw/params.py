@@ -112,6 +112,8 @@ class Param:
             value = tuple(value)
         elif name == "items" and not isinstance(value, Param):
             raise ConfigError("Param: items must be a Param")
+        elif name == "items" and value.headed():
+            raise ConfigError("Param: header is not for what is in a list")
         elif name == "properties" and any(not isinstance(v, Param) for v in value.values()):
             raise ConfigError("Param: properties must be Params by name")
         elif name == "pattern":
@@ -129,6 +131,11 @@ class Param:
             return self.check(name, value)
         except ToolError as e:
             raise ConfigError("Param: " + str(e)) from e
+
+    def headed(self):
+        """Whether it or a member of it has a header."""
+        members = self.properties or {}
+        return self.header is not None or any(member.headed() for member in members.values())
 
     def schema(self):
         """This parameter's JSON Schema (2020-12) as a dict."""
@@ -182,7 +189,7 @@ class Param:
         size = len(value) if kind is str or kind is list else value
         if self.min is not None and size < self.min or self.max is not None and size > self.max:
             self._out_of_bounds(name, size)
-        if self.enum is not None and value not in self.enum:
+        if self.enum is not None and not self._is_allowed(value):
             from .protocol.jsonvalue import dumps
 
             allowed = ", ".join(dumps(v).decode() for v in self.enum)
@@ -205,6 +212,13 @@ class Param:
                 raise ToolError("argument %s[%d] is there twice" % (name, i))
         return value
 
+    def _is_allowed(self, value):
+        if self.kind is not list and self.kind is not dict:
+            return value in self.enum
+        from .rules import same
+
+        return any(same(value, allowed) for allowed in self.enum)
+
     def _each(self, name, value):
         item = self.items
         out = []
@@ -212,8 +226,7 @@ class Param:
             try:
                 out.append(item.check(name, v))
             except ToolError:
-                # Only now is its full name worth making.
-                item.check("%s[%d]" % (name, len(out)), v)
+                item.check("%s[%d]" % (name, len(out)), v)  # raises, with its full name
         return out
 
     def _out_of_bounds(self, name, size):
@@ -268,22 +281,26 @@ def object_schema(params):
 
 def check_object(params, name, given):
     """The members of `given` (a dict) checked, with defaults filled in; ToolError for the first
-    rule broken. name: of the argument that `given` is."""
+    rule broken. name: of the argument that `given` is; "": its members are the arguments."""
     out = {}
     for key, param in params.items():
         if key in given:
             try:
                 out[key] = param.check(name, given[key])
             except ToolError:
-                out[key] = param.check("%s.%s" % (name, key), given[key])
+                param.check(_member(name, key), given[key])  # raises, with its full name
         elif param.required:
-            raise ToolError("argument %s.%s is missing" % (name, key))
+            raise ToolError("argument %s is missing" % _member(name, key))
         else:
             out[key] = param.default
     for key in given:
         if key not in params:
-            raise ToolError("argument %s.%s is not known" % (name, key))
+            raise ToolError("argument %s is not known" % _member(name, key))
     return out
+
+
+def _member(name, key):
+    return "%s.%s" % (name, key) if name else key
 
 
 def kind_of(value):
