@@ -32,7 +32,7 @@ def _target(name, running, tmp_path_factory):
 
 @pytest.fixture(params=TARGETS)
 def target(request, _targets, tmp_path_factory):
-    """Each of the targets in turn: target.run(script, timeout=30) -> output."""
+    """Each of the targets in turn: target.run(script) -> output."""
     return _target(request.param, _targets, tmp_path_factory)
 
 

@@ -19,6 +19,7 @@ import targets
 from mcp import StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
+from waiting import PATIENCE_S, ReservedPort, until
 
 HERE = Path(__file__).parent / "device"
 APPS = HERE / "apps"
@@ -51,7 +52,7 @@ def environment():
 def put(target, app):
     """Make `app` (a Path or text) the board's main.py. The board is at its prompt afterwards."""
     text = targets.script_text(app)
-    target.run(f"with open('/main.py', 'w') as f:\n    f.write({text!r})", timeout=60)
+    target.run(f"with open('/main.py', 'w') as f:\n    f.write({text!r})")
 
 
 def remove(target):
@@ -85,7 +86,7 @@ class Wire:
 
     # What a kind of wire knows: _read(timeout) -> bytes, b"" after the time; write(data).
 
-    def line(self, timeout=20):
+    def line(self, timeout=PATIENCE_S):
         """The next line, bytes without LF."""
         end = time.monotonic() + timeout
         while self._at == len(self.lines):
@@ -107,7 +108,7 @@ class Wire:
             except (KeyError, ValueError, AssertionError) as error:
                 self.wrong.append((line, error))
 
-    def message(self, timeout=20):
+    def message(self, timeout=PATIENCE_S):
         """The next line that begins as a message, parsed."""
         while True:
             line = self.line(timeout)
@@ -131,33 +132,32 @@ class Wire:
         self.write(json.dumps(message).encode() + b"\n")
         return id
 
-    def answer(self, id, timeout=20):
+    def answer(self, id, timeout=PATIENCE_S):
         """The answer to `id`, a dict; messages that come before it are passed over."""
         while True:
             message = self.message(timeout)
             if message.get("id") == id and "method" not in message:
                 return message
 
-    def ask(self, method, params=None, timeout=20, **how):
+    def ask(self, method, params=None, timeout=PATIENCE_S, **how):
         return self.answer(self.send(method, params, **how), timeout)
 
-    def call(self, tool, timeout=20, **arguments):
+    def call(self, tool, timeout=PATIENCE_S, **arguments):
         """The result of a tool call, a dict."""
         answer = self.ask("tools/call", {"name": tool, "arguments": arguments}, timeout)
         return answer["result"]
 
-    def wait_serving(self, timeout=20):
+    def wait_serving(self):
         """Wait until the gateway answers; from then on be strict, and open the legacy
-        conversation."""
-        end = time.monotonic() + timeout
-        while True:
-            try:
-                self.ask("ping", id="there?", timeout=1.0)
-                break
-            except TimeoutError:
-                assert time.monotonic() < end, self.lines[-20:]
+        conversation. What was sent while nobody listened may be lost, so it is asked again; the
+        answers to all that was not lost come before the one to initialize."""
+        until(self._there, lambda: self.lines[-20:])
         self.strict = True
         return self.initialize()
+
+    def _there(self):
+        with contextlib.suppress(TimeoutError):
+            return self.ask("ping", id="there?", timeout=1.0)
 
     def initialize(self):
         answer = self.ask("initialize", INITIALIZE)
@@ -249,7 +249,7 @@ class ProcessWire(Wire):
         """End it as a client does."""
         self.process.stdin.close()
         try:
-            self.process.wait(5)
+            self.process.wait(PATIENCE_S)
         finally:
             self.process.kill()
             self.process.wait()
@@ -306,9 +306,8 @@ class Office:
         self.ledger = folder / "ledger.jsonl"
         self.ledger.touch()
         self._log = folder / "office.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         self._process = None
 
@@ -317,14 +316,14 @@ class Office:
         command += self._options
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
-        end = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return self
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < end, "the upstream does not start"
-            time.sleep(0.05)
+        until(self._listens, "the upstream does not start")
+        return self
+
+    def _listens(self):
+        assert self._process.poll() is None, self._log.read_text()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
 
     def stop(self):
         if self._process:
@@ -341,6 +340,7 @@ class Office:
 
     def __exit__(self, *_):
         self.stop()
+        self._reserved.close()
 
 
 class Gate:
@@ -351,9 +351,8 @@ class Gate:
         self._to = "127.0.0.1", office.port
         self._listener = None
         self._sockets = set()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}/mcp"
 
     def open(self):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mcpgw.sim import CortexM3Sim, PicoSim
+from waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 BUILD = Path(os.environ.get("MCPGW_BUILD") or ROOT / "build")
@@ -55,7 +56,7 @@ class UnixTarget:
         self.micropython = firmware("unix")
         self.runs = 0
 
-    def run(self, script, timeout=30):
+    def run(self, script, timeout=PATIENCE_S):
         """Run a script (text or Path); returns its output. Raises TargetError."""
         self.runs += 1
         file = self.folder / f"script{self.runs}.py"
@@ -90,7 +91,7 @@ class BoardTarget:
         self.name = name
         self.sim = sim
 
-    def run(self, script, timeout=30):
+    def run(self, script, timeout=PATIENCE_S):
         """Run a script (text or Path); returns its output with LF line ends. Raises TargetError.
         After a time-out the board is power-cycled."""
         if not self.sim.running:
@@ -109,7 +110,7 @@ class BoardTarget:
         self.sim.stop()
 
 
-def run(sim, script, timeout=30):
+def run(sim, script, timeout=PATIENCE_S):
     """Run a script on a running simulated board; see BoardTarget.run()."""
     return BoardTarget(sim.name, sim).run(script, timeout)
 

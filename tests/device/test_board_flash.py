@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mcpgw.sim import PicoSim
 from targets import firmware, run
+from waiting import PATIENCE_S
 
 PROFILE = Path(__file__).parents[2] / "boards/MCPGW_PICO/profile.json"
 REGIONS = json.loads(PROFILE.read_text())["flash"]["regions"]
@@ -122,14 +123,14 @@ def test_a_damaged_superblock_is_not_formatted_over(image):
 
 def mpremote(sim, *words):
     command = [sys.executable, "-m", "mpremote", "connect", sim.port, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    return done.stdout
 
 
 def started(sim):
     """Press the reset button; returns what the app that was started has written to /who.txt."""
     sim.reset()
-    with sim.open(timeout=0.5) as port:
-        port.timeout = 10
+    with sim.open(timeout=PATIENCE_S) as port:
         port.write(b"\r")
         assert port.read_until(b">>> ").endswith(b">>> ")  # the app has ended
     return run(sim, "print(open('/who.txt').read())").strip()
@@ -152,7 +153,7 @@ HELLO = {
 
 
 def test_a_board_without_an_app_answers_mcp(image):
-    with pico(image) as sim, sim.open(timeout=5) as port:
+    with pico(image) as sim, sim.open(timeout=PATIENCE_S) as port:
         port.write(json.dumps(HELLO).encode() + b"\n")
         answer = json.loads(port.readline())
         assert answer["id"] == 1

@@ -15,6 +15,7 @@ from mcpgw import drives, flash_uf2, uf2
 from mcpgw.board import find_board
 from mcpgw.ports import Port
 from mcpgw.sim import PicoSim
+from waiting import PATIENCE_S
 
 APP = """\
 from mcp_gw import Gateway
@@ -89,7 +90,12 @@ def mcpgw(sim, *arguments, code=0):
     path = os.pathsep.join([str(targets.ROOT / "tools"), str(targets.ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "MCPGW_PORT": str(sim.port), "COLUMNS": "200"}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=env, stdin=subprocess.DEVNULL
+        command,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+        env=env,
+        stdin=subprocess.DEVNULL,
     )
     assert code in (None, done.returncode), done.stdout + done.stderr
     return done.stdout, done.stderr

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import rig
 import targets
+from waiting import PATIENCE_S, until
 
 # Example -> tools to call and their arguments; each returns a number.
 CALLS = {
@@ -51,14 +52,17 @@ def test_a_program_goes_on_beside_the_gateway(tmp_path):
     counters = {"own_loop.py": "count_blinks", "sketch_thermometer.py": "count_loops"}
     for example, tool in counters.items():
         with rig.serving(target, rig.EXAMPLES / example) as wire:
-            first = int(wire.call(tool)["content"][0]["text"])
-            wire.quiet(0.5)
-            assert int(wire.call(tool)["content"][0]["text"]) > first
+
+            def count(wire=wire, tool=tool):
+                return int(wire.call(tool)["content"][0]["text"])
+
+            first = count()
+            until(lambda count=count, first=first: count() > first)
 
 
 def test_one_message():
     command = [targets.firmware("unix"), rig.EXAMPLES / "one_message.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert json.loads(done.stdout)["result"]["content"][0]["text"] == "42"
 
 

@@ -10,6 +10,7 @@ import rig
 import soak
 import targets
 from mcpgw.sim import PicoSim
+from waiting import PATIENCE_S
 
 WORKBENCH = rig.APPS / "workbench.py"
 HEAP_FREE = 180 * 1024
@@ -167,7 +168,7 @@ def test_heap_free_while_serving_and_forwarding(tmp_path):
     figures = []
 
     async def scenario():
-        with open(tmp_path / "stderr.log", "w") as log, anyio.fail_after(120):
+        with open(tmp_path / "stderr.log", "w") as log, anyio.fail_after(5 * PATIENCE_S):
             command = rig.bridge(target.sim, tmp_path, upstream=office)
             async with rig.sdk_client(command, "auto", log) as client:
 

@@ -5,6 +5,7 @@ import time
 import pytest
 from mcpgw.sim import CortexM3Sim
 from targets import firmware, run
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -21,28 +22,32 @@ def test_the_clock_keeps_time(sim):
 import asyncio, time
 async def nap():
     await asyncio.sleep_ms(300)
-ms, us = time.ticks_ms(), time.ticks_us()
+def now():
+    return time.ticks_us(), time.ticks_ms(), time.ticks_us()
+begin = now()
 time.sleep_ms(400)
 asyncio.run(nap())
 time.sleep_us(1500)
-print(time.ticks_diff(time.ticks_ms(), ms), time.ticks_diff(time.ticks_us(), us))
+end = now()
+for a, b in ((begin[2], end[0]), (begin[1], end[1]), (begin[0], end[2])):
+    print(time.ticks_diff(b, a))
 """,
     )
-    ms, us = map(int, out.split())
-    assert 701 <= ms <= 1500
-    assert abs(us - 1000 * ms) < 10_000
-    assert time.monotonic() - began >= 0.7  # and the host's clock agrees
+    least, ms, most = map(int, out.split())
+    # Both sleeps in milliseconds may end within the last one. QEMU may take its time over them.
+    assert least >= 699_500
+    # The clock in milliseconds agrees with the one in microseconds, and with the host's.
+    assert least - 1000 <= 1000 * ms <= most + 1000
+    assert time.monotonic() - began >= 0.699
 
 
 def test_ctrl_c_ends_a_busy_loop_and_drops_what_was_typed_ahead(sim):
     run(sim, "pass")
-    with sim.open(timeout=0.5) as port:
-        port.timeout = 10
+    with sim.open(timeout=PATIENCE_S) as port:
         port.write(b"\r")
         port.read_until(b">>> ")
-        port.write(b"print('begun')\rwhile True: pass\r\r")
-        port.read_until(b"begun\r\n")
-        time.sleep(0.3)
+        port.write(b"exec('print(1234)\\nwhile True: pass')\r")
+        port.read_until(b"\r\n1234\r\n")
         port.write(b"print('typed ahead')\r\x03")
         out = port.read_until(b">>> ")
         out += port.read_until(b">>> ") if b"KeyboardInterrupt" not in out else b""
@@ -53,8 +58,7 @@ def test_ctrl_c_ends_a_busy_loop_and_drops_what_was_typed_ahead(sim):
 
 def test_input_longer_than_the_buffer_waits_at_the_sender(sim):
     # 20,000 bytes go to a board that sleeps with a 4096-byte buffer
-    with sim.open(timeout=0.5) as port:
-        port.timeout = 20
+    with sim.open(timeout=PATIENCE_S) as port:
         port.write(b"\x03\x03\r\x01\x04")
         port.read_until(b"soft reboot\r\n")
         port.read_until(b">")
@@ -75,8 +79,7 @@ def test_input_longer_than_the_buffer_waits_at_the_sender(sim):
 def test_files_and_main_outlive_a_soft_reset(sim):
     run(sim, "with open('/main.py', 'w') as f: f.write('print(\"main ran\", __name__)')")
     assert run(sim, "import os; print(os.listdir('/'))") == "['main.py']\n"
-    with sim.open(timeout=0.5) as port:
-        port.timeout = 10
+    with sim.open(timeout=PATIENCE_S) as port:
         port.write(b"\r\x03\x02\x04")
         out = port.read_until(b"main ran __main__\r\n")
         assert out.endswith(b"main ran __main__\r\n")

@@ -6,6 +6,7 @@ from array import array
 from pathlib import Path
 
 import targets
+from waiting import PATIENCE_S
 
 from mcp_gw.protocol import scan as twin
 
@@ -42,7 +43,7 @@ def test_scanner_agrees_with_the_hosts_twin(target, seed):
             if len(text) < 600:
                 cases.append((text, r.choice((1, 2, 3, 8, 128))))
         literal = [(text.hex(), max_depth) for text, max_depth in cases]
-        out = target.run(f"CASES = {literal!r}\n{SCAN}", timeout=60)
+        out = target.run(f"CASES = {literal!r}\n{SCAN}")
         got = [[int(n) for n in line.split()] for line in out.splitlines()]
         assert len(got) == len(cases)
         for i, (text, max_depth) in enumerate(cases):
@@ -67,7 +68,7 @@ def test_console_passes_every_byte(board):
     """More than every buffer on the way holds, written without waiting for the echo."""
     data = bytes(range(256)) * 40
     with board.sim.open(timeout=0.2) as port:
-        repl = targets.RawREPL(port, 60)
+        repl = targets.RawREPL(port, PATIENCE_S)
         repl.port.write(b"\r\x03\x03\r\x01")
         repl.until(repl.BANNER)
         repl.port.write(b"\x04")

@@ -12,6 +12,7 @@ import rig
 import targets
 from mcp.shared.exceptions import MCPError
 from rig import EXAMPLES, text_of
+from waiting import PATIENCE_S
 
 MODES = ["legacy", "auto"]
 PLACES = ["unix", "pico"]
@@ -67,7 +68,7 @@ def drive(command, mode, folder, scenario):
     """Run the async function scenario(client) with a connected client."""
 
     async def main():
-        with open(folder / "stderr.log", "a") as log, anyio.fail_after(60):
+        with open(folder / "stderr.log", "a") as log, anyio.fail_after(3 * PATIENCE_S):
             async with rig.sdk_client(command, mode, log) as client:
                 await scenario(client)
 
@@ -151,18 +152,22 @@ def test_everything_a_tool_can_do(place, mode, places, folder):
 
         done = []
 
-        async def slow(ms):
-            await client.call_tool("slow", {"ms": ms})
-            done.append(ms)
+        async def held(name):
+            assert text_of(await client.call_tool("held", {"name": name})) == "released"
+            done.append(name)
+            ended.set()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(slow, 900)
-            await anyio.sleep(0.1)
-            group.start_soon(slow, 100)
-            # A plain tool is answered while the others wait.
+            for name in ("one", "two"):
+                group.start_soon(held, name)
+            await anyio.wait_all_tasks_blocked()  # both are asked
+            # A plain tool is answered while the others wait, and they end in any order.
             assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"
-            assert not done
-        assert done == [100, 900]
+            for name in ("two", "one"):
+                ended = anyio.Event()
+                await client.call_tool("release", {"name": name})
+                await ended.wait()
+        assert done == ["two", "one"]
         blob = (await client.read_resource("board://blob")).contents[0]
         assert blob.blob.startswith("AAECAwQ") and blob.mime_type == "application/octet-stream"
 
@@ -282,7 +287,7 @@ def test_a_call_that_waits(place, mode, places, folder, office):
             await client.read_resource("queue://nothing-like-it")
 
     async def take_out(client):
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             while (state := await state_of(client, queued[0]))["state"] != "done":
                 assert state["state"] in ("queued", "sending"), state
                 await anyio.sleep(0.2)

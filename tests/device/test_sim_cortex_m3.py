@@ -10,6 +10,7 @@ import pytest
 import targets
 from mcpgw.sim import CortexM3Sim, SimError
 from targets import run
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def sim():
 
 def mpremote(sim, *arguments):
     command = [sys.executable, "-m", "mpremote", "connect", sim.port, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -48,7 +49,7 @@ sys.stdout.buffer.write(buf)
 micropython.kbd_intr(3)
 """
     with sim.open(timeout=1) as port:
-        repl = targets.RawREPL(port, 30)
+        repl = targets.RawREPL(port, PATIENCE_S)
         repl.enter()
         repl.paste(script.encode())
         repl.until(b"go\r\n")
@@ -102,7 +103,9 @@ def test_errors_are_clear(tmp_path):
 def test_doctor_takes_a_board_without_clock_and_queue_for_whole(sim):
     command = [sys.executable, "-m", "mcpgw.cli", "doctor", "--json", "--port", sim.port]
     environment = os.environ | {"PYTHONPATH": f"{targets.ROOT / 'tools'}:{targets.ROOT}"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment
+    )
     found = {check["what"]: check for check in json.loads(done.stdout) if check["area"] == "board"}
     assert "missing" not in [check["state"] for check in found.values()], found
     assert found["clock"]["found"] == "this board has none"

@@ -12,13 +12,14 @@ import soak
 import targets
 from mcpgw.sim import PicoSim, SimError
 from targets import run
+from waiting import PATIENCE_S, until
 
 FLASH_BASE = 0x10000000
 
 
-def mpremote(sim, *arguments, timeout=60):
+def mpremote(sim, *arguments):
     command = [sys.executable, "-m", "mpremote", "connect", sim.port, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -29,7 +30,6 @@ def test_boots_quickly(tmp_path):
         took = time.monotonic() - started
         emulated = sim.wait_event("ready")["ns"] / 1e9
         print(f"console after {took:.2f} s, {emulated:.3f} s emulated")
-        assert took < 10
         assert emulated < 1
 
 
@@ -57,18 +57,17 @@ def test_many_clients(sim):
 
 
 def test_a_new_client_gets_nothing_old(sim):
+    before = sim.status()["sent"]
     with sim.open() as port:
         port.write(b"\r\x03\x03print('old ' * 300)\r")
-        port.read(20)
-        time.sleep(0.5)
-    time.sleep(0.3)
-    with sim.open(timeout=0.5) as port:
-        port.write(b"\r\x03\r\r")
-        time.sleep(0.3)
-        text = port.read(4000)
+        until(lambda: sim.status()["sent"] > before + 1200)
+    until(lambda: not sim.status()["open"])
+    with sim.open(timeout=PATIENCE_S) as port:
+        port.write(b"\r\x03\rprint('n' + 'ew')\r")
+        text = port.read_until(b"new\r\n")
     # What fits into the board's own transmit buffer may still come, as on a real one.
     assert text.count(b"old ") < 100
-    assert b">>>" in text
+    assert text.endswith(b"new\r\n")
 
 
 BULK = """
@@ -96,7 +95,7 @@ def test_bulk_data_both_ways(sim):
     size = soak.count(32, 512) * 1024
     data = random.Random(2).randbytes(size)
     with sim.open(timeout=1) as port:
-        repl = targets.RawREPL(port, 120)
+        repl = targets.RawREPL(port, 2 * PATIENCE_S)
         repl.enter()
         repl.paste(BULK.replace("SIZE", str(size)).encode())
         repl.until(b"go\r\n")
@@ -115,13 +114,12 @@ def test_a_client_that_does_not_read_stops_the_board(sim):
     script = b"for i in range(100000): print('%07d' % i * 10)\r"
     with sim.open(timeout=5) as port:
         port.write(b"\r\x03\x03" + script)
-        deadline = time.monotonic() + 30
+        until(lambda: sim.status()["sent"] > 10_000)
         sent = -1
         while (now := sim.status()["sent"]) != sent:
-            assert time.monotonic() < deadline, "the board goes on sending"
             sent = now
+            assert sent < 1_000_000, "the board goes on sending"
             time.sleep(1)
-        assert sent < 1_000_000
 
 
 def test_flash_survives_power_and_resets(sim):
@@ -164,7 +162,7 @@ def test_reset_causes(sim):
 
 def test_watchdog(sim):
     with contextlib.suppress(Exception):
-        run(sim, "import machine\nmachine.WDT(timeout=300)\nwhile True:\n    pass", timeout=10)
+        run(sim, "import machine\nmachine.WDT(timeout=300)\nwhile True:\n    pass")
     event = sim.wait_event("reset")
     assert event["cause"] == "watchdog timeout"
     sim.wait_ready()
@@ -194,11 +192,8 @@ def test_reset_without_hanging_up(tmp_path):
         sim.wait_event("reset")
         sim.wait_ready()
         port.write(b"\r\x03\rprint(6 * 7)\r")
-        deadline = time.monotonic() + 10
-        text = b""
-        while b"\n42\r" not in text:
-            assert time.monotonic() < deadline, text
-            text += port.read(port.in_waiting or 1)
+        port.timeout = PATIENCE_S
+        assert port.read_until(b"\n42\r").endswith(b"\n42\r")
 
 
 def test_tcp(tmp_path):

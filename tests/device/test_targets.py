@@ -16,7 +16,7 @@ def test_much_output(target):
 
 def test_long_script(target):
     lines = 3000 * "# a comment that has to go through the console\n"
-    assert target.run(f"{lines}print('end')", timeout=60) == "end\n"
+    assert target.run(f"{lines}print('end')") == "end\n"
 
 
 def test_script_file(target, tmp_path):
@@ -50,5 +50,5 @@ def test_syntax_error(target):
 
 def test_timeout(target):
     with pytest.raises(targets.TargetError, match="before"):
-        target.run("print('before')\nwhile True:\n    pass", timeout=3)
+        target.run("print('before')\nwhile True:\n    pass", timeout=8)
     assert target.run("print('alive')") == "alive\n"

@@ -13,6 +13,8 @@ import time
 import tty
 from pathlib import Path
 
+from waiting import PATIENCE_S, ReservedPort, until
+
 from mcp_gw.transports import link
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,7 @@ class FakeBoard:
         self.path = Path(path)
         self.rx = rx
         self.boots = 0
+        self.greeted = None  # the boot id of the last answer to a hello
         self.answer = lambda request: {"echo": request["method"]}
         self.says_hello = True
         self.messages = queue.Queue()
@@ -100,7 +103,7 @@ class FakeBoard:
         self.frame(b"u", name.encode() + b" " + json.dumps(request).encode())
         return id
 
-    def reply(self, id, timeout=10):
+    def reply(self, id, timeout=PATIENCE_S):
         """The upstream's answer to ask(); progress that comes before it is in `progress`."""
         self.progress = []
         end = time.monotonic() + timeout
@@ -110,17 +113,22 @@ class FakeBoard:
                 return message
             self.progress.append(message)
 
-    def call(self, name, tool, arguments=None, timeout=10, **meta):
+    def call(self, name, tool, arguments=None, timeout=PATIENCE_S, **meta):
         """tools/call at an upstream, and its answer. Keywords go to _meta (key is mcp-gw/key)."""
         meta = {"mcp-gw/key" if k == "key" else k: v for k, v in meta.items()}
         params = {"name": tool, "arguments": arguments or {}}
         return self.reply(self.ask(name, "tools/call", params, meta), timeout)
 
-    def wait_states(self, wanted, timeout=10):
-        end = time.monotonic() + timeout
-        while not self.states or self.states[-1] != wanted:
-            assert time.monotonic() < end, f"{wanted} expected, got {self.states}"
-            time.sleep(0.02)
+    def wait_states(self, wanted):
+        """Until the bridge says that the upstreams are in these states."""
+        until(
+            lambda: self.states and self.states[-1] == wanted,
+            lambda: f"{wanted} expected, got {self.states}",
+        )
+
+    def wait_greeted(self):
+        """Until a hello has been answered with the id of this boot."""
+        until(lambda: self.greeted == self.boot, "the bridge does not say hello")
 
     def _work(self):
         data = bytearray()
@@ -161,9 +169,11 @@ class FakeBoard:
                 self.errors.put(json.loads(payload))
 
     def hello(self, id, **more):
-        fields = {"v": 1, "id": id, "boot": self.boot, "name": "fake", "version": "1.0"}
+        boot = self.boot
+        fields = {"v": 1, "id": id, "boot": boot, "name": "fake", "version": "1.0"}
         fields |= {"rx": self.rx, "pending": 0}
         self.frame(b"h", json.dumps(fields | more).encode())
+        self.greeted = boot
 
 
 class Bridge:
@@ -199,7 +209,7 @@ class Bridge:
     def request(self, id, method, params=None):
         self.send({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
 
-    def get(self, timeout=10):
+    def get(self, timeout=PATIENCE_S):
         """The next message to the client; checks that it is JSON-RPC."""
         line = self.lines.get(timeout=timeout)
         assert line.endswith(b"\n"), f"the bridge ended: {self.text()}"
@@ -215,13 +225,14 @@ class Bridge:
     def text(self):
         return self.log.read_text(errors="replace")
 
-    def wait_text(self, wanted, timeout=10, times=1):
-        end = time.monotonic() + timeout
-        while self.text().count(wanted) < times:
-            assert time.monotonic() < end, f"{wanted!r} is not in: {self.text()}"
-            time.sleep(0.02)
+    def wait_text(self, wanted, times=1):
+        """Until the log holds a text so many times."""
+        until(
+            lambda: self.text().count(wanted) >= times,
+            lambda: f"{wanted!r} is not in: {self.text()}",
+        )
 
-    def close(self, timeout=10):
+    def close(self, timeout=PATIENCE_S):
         """End it as a client does; returns the exit code."""
         if not self.process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
@@ -248,9 +259,9 @@ class Upstream:
         self.ledger = Path(folder) / "ledger"
         self.ledger.touch()
         self._log = Path(folder) / "upstream.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._release = Path(folder) / "ledger.release"
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         self._options = options
         self.process = None
@@ -262,14 +273,13 @@ class Upstream:
         command += ["--port", str(self.port), "--ledger", str(self.ledger), *self._options]
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
-        end = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < end, "the upstream does not start"
-            time.sleep(0.05)
+        until(self._listens, "the upstream does not start")
+
+    def _listens(self):
+        assert self.process.poll() is None, self._log.read_text()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
 
     def stop(self):
         if self.process:
@@ -280,14 +290,16 @@ class Upstream:
     def executed(self):
         return self.ledger.read_text().splitlines()
 
-    def wait_executed(self, line, timeout=10):
-        end = time.monotonic() + timeout
-        while line not in self.executed():
-            assert time.monotonic() < end, f"{line!r} not in {self.executed()}"
-            time.sleep(0.02)
+    def release(self):
+        """Let the tool `held` end, from now on."""
+        self._release.touch()
+
+    def wait_executed(self, line):
+        until(lambda: line in self.executed(), lambda: f"{line!r} not in {self.executed()}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
         self.stop()
+        self._reserved.close()

@@ -26,6 +26,10 @@ def make(ledger, tools):
         with open(ledger, "a") as file:
             file.write(text + "\n")
 
+    async def released():
+        while not ledger.with_suffix(".release").exists():
+            await asyncio.sleep(0.02)
+
     @server.tool()
     def add(a: int, b: int) -> int:
         """Sum of two numbers."""
@@ -42,6 +46,25 @@ def make(ledger, tools):
             note("slow cancelled")
             raise
         note("slow done")
+        return "done"
+
+    @server.tool(annotations=ToolAnnotations(idempotent_hint=True))
+    async def held_level(level: int) -> str:
+        """May be repeated; ends when the test says so."""
+        note(f"held_level {level}")
+        await released()
+        return f"level {level}"
+
+    @server.tool()
+    async def held() -> str:
+        """Ends when the test says so."""
+        note("held")
+        try:
+            await released()
+        except asyncio.CancelledError:
+            note("held cancelled")
+            raise
+        note("held done")
         return "done"
 
     @server.tool()

@@ -57,7 +57,7 @@ def esptool_image(folder, name, elf_bytes, chip="esp32s3"):
 
 def esptool(*arguments):
     command = [sys.executable, "-m", "esptool", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

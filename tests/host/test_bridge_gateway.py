@@ -16,7 +16,9 @@ from mcp import StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
+from waiting import PATIENCE_S
 
+PATIENCE = str(PATIENCE_S)
 APP = """
 from mcp_gw import Gateway, Param
 
@@ -124,7 +126,7 @@ def make(tmp_path):
 
 def ready(bridge):
     bridge.request("ready", "ping")
-    while (answer := bridge.get(timeout=30)).get("id") != "ready":
+    while (answer := bridge.get()).get("id") != "ready":
         pass
     assert answer["result"] == {}
 
@@ -137,7 +139,7 @@ def run(command, mode, folder, scenario):
             command=command[0], args=[str(a) for a in command[1:]], env=environment()
         )
         with open(folder / "bridge.log", "a") as log:
-            with anyio.fail_after(60):
+            with anyio.fail_after(2 * PATIENCE_S):
                 async with Client(stdio_client(parameters, errlog=log), mode=mode) as client:
                     await scenario(client)
 
@@ -151,7 +153,7 @@ def test_the_official_client_over_the_bridge(make, tmp_path, mode):
     async def scenario(client):
         modern = "2026-07-28" if mode == "auto" else "2025-11-25"
         assert client.protocol_version == modern
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_S):
             while True:
                 names = {tool.name for tool in (await client.list_tools()).tools}
                 if "pi_add" in names:
@@ -175,7 +177,7 @@ def test_the_official_client_over_the_bridge(make, tmp_path, mode):
         assert heard == [1, 2, 3]
         # The board restarts under the client, which goes on as if nothing had been.
         board.reset()
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_S):
             while True:
                 try:
                     answer = await client.call_tool("add", {"a": 20, "b": 3})
@@ -196,7 +198,7 @@ def test_the_official_client_over_the_bridge(make, tmp_path, mode):
 
 def test_a_board_left_at_its_prompt_is_brought_back(make):
     board = make(first=None)
-    with Bridge(make.path, "--wait", "20") as bridge:
+    with Bridge(make.path, "--wait", PATIENCE) as bridge:
         ready(bridge)
         assert board.starts == 2
         assert "bench 1.0 serves" in bridge.text()
@@ -204,7 +206,7 @@ def test_a_board_left_at_its_prompt_is_brought_back(make):
 
 def test_a_program_that_is_interrupted_under_a_client_is_started_again(make):
     board = make()
-    with Bridge(make.path, "--wait", "20") as bridge:
+    with Bridge(make.path, "--wait", PATIENCE) as bridge:
         ready(bridge)
         os.kill(board.process.pid, 2)
         ready(bridge)

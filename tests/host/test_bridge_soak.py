@@ -10,10 +10,9 @@ import uuid
 import pytest
 import soak
 from bridge_rig import Bridge, FakeBoard, Upstream
+from waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the scripted board needs a pty")
-
-PATIENCE_S = 60
 
 
 class World:
@@ -40,7 +39,7 @@ class World:
 
     def settle(self):
         """Wait until the board hears that the upstream is there."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while not (self.board.states and self.board.states[-1].get("pi")):
             assert time.monotonic() < end, self.bridge.text()
             self.hear(0.05)

@@ -9,6 +9,7 @@ import pytest
 import serial
 from mcpgw import appfiles, hello, remote
 from mcpgw.cli import main
+from waiting import PATIENCE_S
 
 # What MicroPython's grammar lacks, or CPython's has at fault too.
 WRONG = [
@@ -208,7 +209,7 @@ def test_hello_waits_for_the_restart_and_for_this_answer():
     greeting = b'\r\nMPY: soft reboot\r\n# starting\r\n{"jsonrpc":"2.0"}\n' + stale
     with Scripted(hello_answer) as board, serial.Serial(board.port) as port:
         board.say(greeting)
-        answer = hello.await_gateway(port, 5)
+        answer = hello.await_gateway(port, PATIENCE_S)
         assert (answer.name, answer.version, answer.rx, answer.pending) == ("g", "2", 8192, 3)
 
 
@@ -227,7 +228,7 @@ def test_the_traceback_is_found_behind_an_echo():
     with Scripted(lambda data: None) as board, serial.Serial(board.port) as port:
         board.say(greeting)
         with pytest.raises(hello.NotServing, match="failed at start: OSError: 19") as failed:
-            hello.await_gateway(port, 5)
+            hello.await_gateway(port, PATIENCE_S)
         assert failed.value.output.splitlines() == [
             "hi",
             "Traceback (most recent call last):",
@@ -237,11 +238,11 @@ def test_the_traceback_is_found_behind_an_echo():
 
 
 def test_a_port_without_micropython_is_named(monkeypatch):
-    monkeypatch.setattr(remote, "_ATTEMPTS_S", (0.3,))
-    for says, match in (
-        (None, "it says nothing.*mcpgw flash"),
-        (b"ets Jul 29", "it says .*ets Jul"),
+    for says, match, seconds in (
+        (None, "it says nothing.*mcpgw flash", 0.3),
+        (b"ets Jul 29", "it says .*ets Jul", 5),
     ):
+        monkeypatch.setattr(remote, "_ATTEMPTS_S", (seconds,))
         with (
             Scripted(lambda data, says=says: says) as board,
             pytest.raises(remote.RemoteError, match=match),

@@ -12,6 +12,7 @@ import pytest
 from images import rp2040_uf2
 from mcpgw import UserError, board, drives, flash_uf2, ports
 from mcpgw.cli import main
+from waiting import PATIENCE_S
 
 RP2_INFO = "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n"
 
@@ -65,7 +66,7 @@ class BootROM(threading.Thread):
 
     def run(self):
         target = self.drive / "firmware.uf2"
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             if target.exists() and target.stat().st_size >= self.size:
                 self.taken = target.read_bytes()

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import time
 
 import pytest
 from http_upstream_rig import (
@@ -19,8 +18,12 @@ from http_upstream_rig import (
     rigs,
     said,
 )
+from waiting import PATIENCE_S
 
 CLOSE, RESET = RawServer.CLOSE, RawServer.RESET
+# A time-out that only a hang reaches, and what certainly was none.
+PATIENT_MS = 1000 * PATIENCE_S
+SOON_S = PATIENCE_S / 2
 LIST = ("tools/list", "{}")
 LARGE = ("tools/call", '{"name":"t","a":"PAD"}', None, None, 8_000_000)  # more than sockets hold
 
@@ -138,7 +141,7 @@ GARBAGE = {
 def test_garbage(rig, name):
     answer, want = GARBAGE[name]
     script = modern(lambda n, head, body: good(n, head, body) if n else answer(body))
-    server, up = rig(script, max_body=100000, timeout_ms=5000)
+    server, up = rig(script, max_body=100000, timeout_ms=PATIENT_MS)
     out = up.call("t")
     if want is NotImplementedError:
         assert out.get("raised") == "NoAnswer", out
@@ -146,7 +149,7 @@ def test_garbage(rig, name):
         assert out.get("raised") == "Unavailable", out
     else:
         assert want in said(out)
-    assert out["seconds"] < 3
+    assert out["seconds"] < SOON_S
     # Executed perhaps: never sent a second time. And the next call is served.
     assert [row["method"] for row in bodies(server)] == ["server/discover", "tools/call"]
     assert up.call("t")["ok"]
@@ -174,7 +177,8 @@ def test_stale_connection(rig):
     server, up = rig(modern(lambda n, head, body: [*good(n, head, body), CLOSE]))
     for _ in range(5):
         assert up.call("t")["ok"]
-        time.sleep(0.05)
+        while server.served.get(timeout=PATIENCE_S) < len(server.requests) - 1:
+            pass
     assert server.connections == 5
     assert len(server.requests) == 6
 
@@ -186,7 +190,8 @@ def test_unasked_bytes_on_a_kept_connection(rig):
     server, up = rig(modern(lambda n, head, body: [*good(n, head, body), 0.05, timeout]))
     for _ in range(3):
         assert up.call("t")["ok"]
-        time.sleep(0.15)
+        while server.served.get(timeout=PATIENCE_S) < len(server.requests) - 1:
+            pass
     assert server.connections == 3
 
 
@@ -233,9 +238,9 @@ def test_connection_that_is_to_be_closed_but_is_not(rig):
 
 def test_error_page_without_end(rig):
     page = http(b"z" * 5000, "500 Oops", "text/plain").replace(b"Length: 5000", b"Length: 9000000")
-    _, up = rig(modern(lambda n, head, body: [page, 5]), timeout_ms=4000)
+    _, up = rig(modern(lambda n, head, body: [page, PATIENCE_S]), timeout_ms=PATIENT_MS)
     out = up.call("t")
-    assert "status 500: zzz" in said(out) and out["seconds"] < 2
+    assert "status 500: zzz" in said(out) and out["seconds"] < SOON_S
 
 
 def test_body_until_the_connection_ends(rig):
@@ -247,18 +252,18 @@ def test_body_until_the_connection_ends(rig):
 def test_event_stream_that_goes_on_after_the_answer(rig):
     # The answer is given at once; the stream's end is waited for only briefly.
     server, up = rig(
-        modern(lambda n, head, body: [events(result(body), tail=False), 2, b"0\r\n\r\n"])
+        modern(lambda n, head, body: [events(result(body), tail=False), PATIENCE_S, b"0\r\n\r\n"])
     )
     out = up.call("t")
-    assert out["ok"] and out["seconds"] < 1
+    assert out["ok"] and out["seconds"] < SOON_S
     assert up.call("t")["ok"]
-    # An end that comes a moment later keeps the connection.
+    # An end that comes a moment later keeps the connection, unless that moment was a long one.
     server, up = rig(
         modern(lambda n, head, body: [events(result(body), tail=False), 0.01, b"0\r\n\r\n"])
     )
-    for _ in range(5):
+    for _ in range(20):
         assert up.call("t")["ok"]
-    assert server.connections == 1
+    assert server.connections < 20
 
 
 def test_events_cut_anywhere(rig):
@@ -284,14 +289,15 @@ def test_events_cut_anywhere(rig):
 
 
 def test_silence_times_out(rig):
-    server, up = rig(modern(lambda n, head, body: [5]), timeout_ms=400)
+    server, up = rig(modern(lambda n, head, body: [PATIENCE_S]))
     up.do("connect")
-    out = up.call("t")
-    assert out["raised"] == "NoAnswer" and 0.3 < out["seconds"] < 2
+    out = up.call("t", timeout_ms=400)
+    assert out["raised"] == "NoAnswer" and out["seconds"] > 0.3
+    assert "within 400 ms" in out["text"]
     # During the opening the request itself was not sent yet.
-    server, up = rig(lambda n, head, body: [5], timeout_ms=400)
+    server, up = rig(lambda n, head, body: [PATIENCE_S], timeout_ms=400)
     out = up.call("t")
-    assert out["raised"] == "Unavailable" and 0.3 < out["seconds"] < 2
+    assert out["raised"] == "Unavailable" and out["seconds"] > 0.3
     assert [row["method"] for row in bodies(server)] == ["server/discover"]
 
 
@@ -305,12 +311,10 @@ def test_nobody_answers_the_connect(rig):
             filler.connect_ex(full.getsockname())
             fillers.append(filler)
         url = f"http://127.0.0.1:{full.getsockname()[1]}/mcp"
-        _, up = rig(good, url=url, connect_ms=300)
-        begin = time.monotonic()
+        _, up = rig(good, url=url, connect_ms=300, timeout_ms=PATIENT_MS)
         for _ in range(3):
             out = up.call("t")
-            assert out["raised"] == "Unavailable", out
-        assert time.monotonic() - begin < 3
+            assert out["raised"] == "Unavailable" and out["seconds"] < SOON_S, out
         for filler in fillers:
             filler.close()
 
@@ -337,13 +341,13 @@ def test_server_that_does_not_read(rig):
         with opened(listener):
             out = up.take()
             assert out["raised"] == "Unavailable" and "within 2000 ms" in out["text"], out
-            assert out["seconds"] < 4
+            assert out["seconds"] < SOON_S
 
 
 def test_server_that_hangs_up_while_the_request_is_sent(rig):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-        _, up = rig(good, heap="64m", url=url, timeout_ms=9000)
+        _, up = rig(good, heap="64m", url=url, timeout_ms=PATIENT_MS)
         up.send("request", *LARGE)
         with opened(listener) as connection:
             connection.recv(1000)
@@ -351,7 +355,7 @@ def test_server_that_hangs_up_while_the_request_is_sent(rig):
         listener.accept()[0].close()
         out = up.take()
         assert out["raised"] == "Unavailable" and "cannot send" in out["text"], out
-        assert out["seconds"] < 8
+        assert out["seconds"] < SOON_S
 
 
 def test_bad_options(rig):
@@ -393,7 +397,7 @@ def test_no_sockets_are_left_behind(rig):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     _, refused = rig(good, url=f"http://127.0.0.1:{port}/")
-    _, silent = rig(lambda n, head, body: [5], timeout_ms=30)
+    _, silent = rig(lambda n, head, body: [PATIENCE_S], timeout_ms=30)
     _, broken = rig(lambda n, head, body: [CLOSE])
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         fillers = [socket.socket() for _ in range(4)]

@@ -1,72 +1,12 @@
 """HttpUpstream over https: whose certificate is taken, and what a refusal means for the call."""
 
-import datetime
-import ipaddress
 import ssl
 
 import pytest
+from authority import CA, DAY, LOCAL, NOW
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from http_upstream_rig import INTERPRETERS, Driver, RawServer, SDKServer, http, modern, result
-
-DAY = datetime.timedelta(days=1)
-NOW = datetime.datetime.now(datetime.UTC)
-
-
-def name(text):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-class CA:
-    """A certification authority with files."""
-
-    def __init__(self, folder, text):
-        self.folder = folder
-        self.name = name(text)
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = self._sign(self.name, self.key, [], True, NOW - DAY, NOW + DAY)
-        self.pem = self.certificate.public_bytes(serialization.Encoding.PEM)
-        self.der = self.certificate.public_bytes(serialization.Encoding.DER)
-        self.path = folder / f"{text}.pem"
-        self.path.write_bytes(b"Some text before.\n" + self.pem)
-
-    def _sign(self, subject, key, names, is_ca, begin, end):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
-        )
-        if is_ca:
-            usage = x509.KeyUsage(*[i in (5, 6) for i in range(9)])
-            builder = builder.add_extension(usage, critical=True)
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self.key, hashes.SHA256())
-
-    def issue(self, label, names, begin=NOW - DAY, end=NOW + DAY):
-        """(certificate's path, key's path) of a server."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(name(label), key, names, False, begin, end)
-        paths = self.folder / f"{label}.crt", self.folder / f"{label}.key"
-        paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return paths
-
-
-LOCAL = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+from waiting import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +91,7 @@ def test_refused_certificates(drive, serve, ours, theirs):
     ):
         server = serve(authority.issue(label, names, **times))
         url = f"https://{host}:{server.port}/mcp"
-        up = drive(url=url, ca=str(ours.path), timeout_ms=5000)
+        up = drive(url=url, ca=str(ours.path), timeout_ms=1000 * PATIENCE_S)
         for _ in range(2):
             out = up.call("t")
             assert out.get("raised") == "Unavailable", (label, out)
@@ -179,7 +119,7 @@ def test_peers_that_do_not_speak_tls(drive, ours):
         server = RawServer(script, greeting=greeting)
         up = drive(url=f"https://localhost:{server.port}/mcp", ca=str(ours.path), timeout_ms=800)
         out = up.call("t")
-        assert out["raised"] == "Unavailable" and out["seconds"] < 3, (greeting, out)
+        assert out["raised"] == "Unavailable" and out["seconds"] < PATIENCE_S, (greeting, out)
         server.close()
 
 
@@ -204,9 +144,8 @@ def test_official_server_over_tls(drive, ours, tmp_path):
         # Larger than a TLS record and than the socket's buffers, both ways.
         assert up.text("blob", {"size": 300_000}) == "x" * 300_000
         assert up.text("routed", {"region": "z" * 5000}) == "z" * 5000
-        up.send("request", "tools/call", '{"name":"slow","arguments":{"seconds":20}}')
-        while not server.executed("slow"):
-            pass
+        up.send("request", "tools/call", '{"name":"slow","arguments":{"seconds":1000}}')
+        until(lambda: server.executed("slow"))
         server.kill()
         assert up.take()["raised"] == "NoAnswer"
         assert up.call("add", {"a": 1, "b": 2})["raised"] == "Unavailable"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import targets
+from waiting import PATIENCE_S
 
 fcntl = pytest.importorskip("fcntl")
 pty = pytest.importorskip("pty")
@@ -59,7 +60,7 @@ def read_exactly(fd, size):
 def test_bytes_pass_unchanged_until_the_end_of_the_file(start):
     child = start(ECHO)
     everything = bytes(range(256)) * 1000
-    out, _ = child.communicate(everything, timeout=20)
+    out, _ = child.communicate(everything, timeout=PATIENCE_S)
     assert out == everything
     assert child.returncode == 0
 
@@ -91,7 +92,7 @@ print(n, m.read(buf, 0, 16), m.read(buf, 7, 7))
     assert lines.readline() == b"0 0\n"
     child.stdin.close()
     assert lines.readline() == b"-1 -1 0\n"
-    assert child.wait(10) == 0
+    assert child.wait(PATIENCE_S) == 0
 
 
 WRITE = """
@@ -130,7 +131,7 @@ def test_write_ends_when_nobody_reads_any_more(start):
     os.close(out)
     n = int(child.stderr.read())
     assert 1000 <= n < 251 * 4001 - 1
-    assert child.wait(10) == 0
+    assert child.wait(PATIENCE_S) == 0
 
 
 def waiting(fd):
@@ -178,7 +179,7 @@ def test_the_terminal_keeps_its_mode(start):
     os.close(slave)
     # The other side hangs up: the end of the file, not an error.
     os.close(master)
-    assert child.wait(10) == 0
+    assert child.wait(PATIENCE_S) == 0
 
 
 def test_arguments_are_checked(start):
@@ -204,5 +205,5 @@ for call, args in (
 print(m.write(b"", 0, 0), m.write(bytearray(), 0, 0), m.read(bytearray(), 0, 0))
 """
     )
-    out, _ = child.communicate(timeout=10)
+    out, _ = child.communicate(timeout=PATIENCE_S)
     assert out.split() == [b"TypeError"] * 3 + [b"ValueError"] * 6 + [b"0"] * 3

@@ -74,7 +74,7 @@ def compare(harness, cases, outcomes):
         outcomes[answer[0]] += 1
 
 
-@pytest.mark.timeout(soak.count(300, 3600))
+@pytest.mark.timeout(soak.count(900, 3600))
 def test_mutated_messages(harness, seed):
     r = random.Random(seed)
     outcomes = Counter()

@@ -15,7 +15,7 @@ RUNNER = UNIT / "mpy_runner.py"
 BUILDS = ["unix", "unix-asan"]
 
 
-def run(build, file, timeout=280):
+def run(build, file, timeout=800):
     environment = {
         **os.environ,
         "MICROPYPATH": f"{targets.ROOT}:.frozen",

@@ -12,6 +12,7 @@ import soak
 import targets
 from mcp.shared.exceptions import MCPError
 from mcpgw.sim import PicoSim
+from waiting import PATIENCE_S, until
 
 CUTS = soak.count(12, 200)
 POWER_CUT = 137
@@ -89,8 +90,9 @@ class Rounds:
             except MCPError as error:
                 # The board was gone before the answer: perhaps stored, but nobody was told.
                 self.untold.add(self.plot)
-                await anyio.sleep(0.05)
-                assert await self.power(), error
+                lost = f"no power cut, but {error}"
+                await anyio.to_thread.run_sync(until, lambda: not self.sim.running, lost)
+                await self.power()
                 continue
             self.accepted[self.plot] = result.meta["mcp-gw/queued"]["uri"]
             accepted.append(self.plot)
@@ -98,7 +100,7 @@ class Rounds:
 
     async def deliver(self, plots):
         """Until the outcome of each of these can be read."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_S
         for plot in plots:
             while True:
                 await self.power()

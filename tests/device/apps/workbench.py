@@ -50,6 +50,24 @@ async def slow(ms):
     return "waited"
 
 
+held_names = []
+
+
+@gw.tool("Ends when `release` is told its name", name=Param(str))
+async def held(name):
+    import asyncio
+
+    held_names.append(name)
+    while name in held_names:
+        await asyncio.sleep_ms(5)
+    return "released"
+
+
+@gw.tool("Lets `held` end", name=Param(str))
+def release(name):
+    held_names.remove(name)
+
+
 @gw.tool("Reports progress", n=Param(int, min=1))
 def steps(n):
     for i in range(n):

@@ -4,7 +4,8 @@
 export function makeCommands(pico) {
   const { flash } = pico;
   const commands = {
-    // What the board is doing. cpu: seconds of this machine's processor; sent, received: console bytes.
+    // What the board is doing. cpu: seconds of this machine's processor; sent, received: console bytes;
+    // pending: of those, what the board has not taken yet.
     status: () => ({
       ...pico.now(),
       ready: pico.board.usb.ready,
@@ -15,6 +16,7 @@ export function makeCommands(pico) {
       operations: flash.operations,
       sent: pico.port.sent,
       received: pico.port.received,
+      pending: pico.port.pending,
       cpu: (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
       pc: pico.board.core.PC,
     }),
@@ -45,6 +47,11 @@ export function makeCommands(pico) {
       pico.config.speed = value;
       pico.rebase(pico.board.clock.nanos);
       pico.schedule(0);
+    },
+    // End the standstill that `hold` asked for.
+    go: () => {
+      pico.held = false;
+      pico.rebase(pico.board.clock.nanos);
     },
     // The power is gone, now.
     off: () => {

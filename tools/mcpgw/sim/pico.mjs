@@ -22,6 +22,7 @@ const defaults = {
   tcp: null, // else: TCP port for it, 0 for any
   hangup: false, // break the console's connection at a reset
   speed: 1, // simulated time per real time at most; 0: no limit
+  hold: false, // let no time pass from when the console is there until the command `go`
   seed: null, // of the chip's random bits; null: truly random
   id: '0000000000000000', // unique id of the flash chip, hexadecimal
   cut: null, // {n, bytes, mode, seed}: power cut counted from boot
@@ -49,6 +50,7 @@ class Pico {
       onOpen: (open) => this.open(open),
     });
     this.tracing = false;
+    this.held = false;
     this.isOpen = false;
     this.closing = null;
     this.timer = null;
@@ -76,7 +78,10 @@ class Pico {
     const settings = { id: Buffer.from(config.id, 'hex'), seed: config.seed };
     if (settings.seed !== null) settings.seed += this.resets; // each boot draws other bits
     const on = {
-      ready: () => this.emit({ event: 'ready', ...this.now() }),
+      ready: () => {
+        this.held = this.config.hold;
+        this.emit({ event: 'ready', ...this.now() });
+      },
       reset: (cause, kept) => this.resetSoon(cause, kept),
       bootloader: () => this.emit({ event: 'bootloader', ...this.now() }),
       fault: (why) => this.emit({ event: 'fault', why, ...this.now() }),
@@ -175,7 +180,7 @@ class Pico {
 
   // Let the time that passed while the core slept pass for the board too.
   sync() {
-    if (this.config.speed) this.board.idle(this.allowed());
+    if (this.config.speed && !this.held) this.board.idle(this.allowed());
   }
 
   schedule(milliseconds) {
@@ -190,6 +195,7 @@ class Pico {
   step() {
     this.immediate = null;
     clearTimeout(this.timer);
+    if (this.held) return;
     const end = performance.now() + SLICE_MS;
     let sleep = 0;
     do {
@@ -204,7 +210,7 @@ class Pico {
         this.reset(cause, kept);
         return;
       }
-    } while (sleep === 0 && performance.now() < end);
+    } while (sleep === 0 && !this.held && performance.now() < end);
     this.port.flush();
     if (sleep < Infinity) this.schedule(sleep);
   }

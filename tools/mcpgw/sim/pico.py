@@ -58,6 +58,7 @@ class PicoSim(Machine):
             "pins": {str(pin): value for pin, value in (pins or {}).items()},
             "watch": [],
             "cut": None,
+            "hold": False,
         }
         if not re.fullmatch(r"[0-9a-fA-F]{16}", id):
             raise SimError(f"the id must be 16 hexadecimal digits, not {id!r}")
@@ -83,6 +84,7 @@ class PicoSim(Machine):
         """Power on; see Machine.start(). A cut asked for before counts from here."""
         super().start(timeout)
         self._config["cut"] = None
+        self._config["hold"] = False
         return self
 
     def _launch(self, timeout):
@@ -240,6 +242,15 @@ class PicoSim(Machine):
         else:
             self._config["cut"] = cut
 
+    def hold(self):
+        """At the next start let no simulated time pass from when the console is there until go():
+        what is sent to the board meanwhile has waited for it from that moment."""
+        self._config["hold"] = True
+
+    def go(self):
+        """End the standstill that hold() asked for."""
+        self.command("go")
+
     def reset(self):
         """Press the reset button, and wait until the console is back."""
         self._plugged.clear()
@@ -280,7 +291,8 @@ class PicoSim(Machine):
 
     def status(self):
         """A dict: cycles, ns, ready, open, waiting, stopped, resets, operations (of the flash),
-        sent and received (console bytes), cpu (seconds of the host's processor)."""
+        sent, received and pending (console bytes; the board has not taken the last yet), cpu
+        (seconds of the host's processor)."""
         return self.command("status")
 
     @property
