@@ -2,8 +2,15 @@
 # (btree, ffi), with TLS that reads PEM files and can show the peer's certificate.
 FROZEN_MANIFEST ?= $(VARIANT_DIR)/manifest.py
 
+# Speed counts more than size here; the sanitizer build (DEBUG) has an optimisation of its own.
+ifndef DEBUG
+COPT ?= -O2
+endif
+LDFLAGS += -Wl,--wrap=mp_pystack_init
+
 MICROPY_PY_BTREE = 0
 MICROPY_PY_FFI = 0
+MICROPY_PY_THREAD = 0
 MICROPY_PY_SSL = 1
 MICROPY_SSL_MBEDTLS = 1
 
