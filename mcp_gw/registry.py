@@ -65,7 +65,7 @@ class Item:
 
 class Tool(Item):
     """A tool: input_schema, output_schema: JSON Schemas (dicts) or None; task: whether a call may
-    run as a task: "forbidden", "optional" or "required"."""
+    run as a task: "forbidden", "optional", "required", or "later", when it says so itself."""
 
     what = "tool"
 
@@ -74,8 +74,8 @@ class Tool(Item):
     ):
         check_name(name)
         super().__init__(name, func, declared)
-        if task not in (None, "forbidden", "optional", "required"):
-            raise ConfigError("tool %s: task is forbidden, optional or required" % name)
+        if task not in (None, "forbidden", "optional", "required", "later"):
+            raise ConfigError("tool %s: task is forbidden, optional, required or later" % name)
         self.task = None if task == "forbidden" else task
         self.schema = input_schema
         self.output_schema = output_schema
@@ -103,7 +103,7 @@ class Tool(Item):
         if output_schema is not None:
             row["outputSchema"] = output_schema
         if self.task:
-            row["execution"] = {"taskSupport": self.task}
+            row["execution"] = {"taskSupport": "optional" if task == "later" else task}
         self._describe(row, options)
 
 
