@@ -114,8 +114,11 @@ PORT_DEPS := $(B)/config $(MPY_CROSS) $(FIRMWARE_SRC) Makefile $(USERS_OWN)
 
 .PHONY: unix
 unix: $(B)/unix/micropython ## the gateway for Linux: build/unix/micropython
-$(B)/unix/micropython: $(PORT_DEPS)
-	$(call fresh,$(B)/config)
+# MicroPython's make does not see that the variant has switched a feature.
+$(B)/unix.config: $(B)/config firmware/unix/mpconfigvariant.mk
+	@cat $^ > $@
+$(B)/unix/micropython: $(PORT_DEPS) $(B)/unix.config
+	$(call fresh,$(B)/unix.config)
 	$(call make_port,unix) VARIANT_DIR=$(abspath firmware/unix)
 	@touch $@
 
@@ -124,8 +127,8 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize=nonnull-attribute,pointer
 	-fno-omit-frame-pointer
 .PHONY: unix-asan
 unix-asan: $(B)/unix-asan/micropython ## the same with address and undefined-behaviour sanitizers
-$(B)/unix-asan/micropython: $(PORT_DEPS)
-	$(call fresh,$(B)/config)
+$(B)/unix-asan/micropython: $(PORT_DEPS) $(B)/unix.config
+	$(call fresh,$(B)/unix.config)
 	$(call make_port,unix) VARIANT_DIR=$(abspath firmware/unix) DEBUG=1 STRIP= \
 		CFLAGS_EXTRA="$(SANITIZE)" LDFLAGS_EXTRA="$(SANITIZE)"
 	@touch $@
