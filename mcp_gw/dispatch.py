@@ -9,7 +9,7 @@ from .protocol.framing import E_BATCH
 from .protocol.jsontext import joined
 from .protocol.results import error
 from .protocol.revisions import BATCHES
-from .protocol.server import CALL, COMPLETE, DEFER, GET_PROMPT, LIST_TOOLS, READ
+from .protocol.server import CALL, COMPLETE, DEFER, GET_PROMPT, LIST_TOOLS, READ, STATUS
 from .protocol.session import Request
 
 
@@ -49,7 +49,7 @@ class Dispatch:
             if isinstance(action, Request):
                 action.end()
                 # The spans may be those of another message by now: tools may use process().
-                self.failed(action.task or port, action.id, e)
+                self.failed(action.task or port, action.id, e, action.revision.modern)
             else:
                 self.failed(port, server.id_of(buf), e)
             return 1
@@ -78,18 +78,20 @@ class Dispatch:
             if request.port is port:
                 request.cancel()
 
-    def failed(self, port, id, e):
-        """No answer could be made: say why, for somebody waits for one. id: raw JSON or None."""
+    def failed(self, port, id, e, modern=False):
+        """No answer could be made: say why, for somebody waits for one. id: raw JSON or None;
+        modern: the request was one of a stateless revision."""
         row = INTERNAL_ERROR, "internal error"
         status = 200
         if isinstance(e, ProtocolError):
             row = e.code, e.message, e.data
-            status = e.status or 200
+            status = e.status or (STATUS.get(e.code, 200) if modern else 200)
         elif isinstance(e, MemoryError):
             gc.collect()
             row = INTERNAL_ERROR, "out of memory"
         else:
             self._gateway.log_exception(e)
+        self._server.counters.error(row[0])
         port.answer(error(id, *row), status)
 
     def oversized(self, port, buf, lo, hi):
@@ -135,7 +137,7 @@ class Dispatch:
             if tool.schema:
                 from .schema import check
 
-                check(tool.schema, given, "")
+                check(tool.schema, given)
                 args = (given,)
                 named = {}
             else:
@@ -205,7 +207,7 @@ class Dispatch:
         try:
             finish(request, request.port, value)
         except Exception as e:
-            self.failed(request.port, request.id, e)
+            self.failed(request.port, request.id, e, request.revision.modern)
 
     def _ended(self, request, port, e):
         """Something raised in place of returning a value.
@@ -225,8 +227,10 @@ class Dispatch:
             self._gateway.log_exception(e)
             told = "the tool failed: %s: %s" % (type(e).__name__, e)
         if request.kind == CALL:
+            self._server.counters.tool_errors += 1
             self._tool_result(request, port, told, True)
         else:
+            self._server.counters.error(INTERNAL_ERROR)
             port.answer(error(request.id, INTERNAL_ERROR, told))
 
     def _ask(self, request, port, questions):
@@ -266,7 +270,7 @@ class Dispatch:
             if value.is_error:
                 return
             value = value.structured
-        check(schema, value, "")
+        check(schema, value, "result")
 
     # Resources.
 

@@ -137,7 +137,6 @@ class Task:
         while self.questions:
             self._event.clear()
             await self._event.wait()
-        self.set("working")
         return {key: self._answers[fresh] for fresh, key in keys.items()}
 
     async def _ask_legacy(self, questions):
@@ -158,6 +157,8 @@ class Task:
             if question and question.accepts(answer):
                 del self.questions[key]
                 self._answers[key] = answer
+        if self.status == "input_required" and not self.questions:
+            self.set("working")
         self._event.set()
 
     def wait_for(self, request, port, most):

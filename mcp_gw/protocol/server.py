@@ -16,6 +16,7 @@ from ..errors import (
     UNSUPPORTED_VERSION,
     ProtocolError,
 )
+from .counters import Counters
 from .framing import (
     ARGUMENTS,
     E_BATCH,
@@ -71,7 +72,7 @@ _WHY = {
     E_ENVELOPE: (INVALID_REQUEST, "not a JSON-RPC 2.0 message"),
 }
 # HTTP statuses of errors in answers of a stateless revision; all others go with 200.
-_STATUS = {
+STATUS = {
     METHOD_NOT_FOUND: 404,
     UNSUPPORTED_VERSION: 400,
     MISSING_CAPABILITY: 400,
@@ -101,6 +102,7 @@ class Server:
         self.more_tools = self.more_resources = self.more_prompts = _no_rows
         self.more_templates = _no_rows
         self.on_cancelled = None  # function(Request), for notifications/cancelled
+        self.counters = Counters()
         self.status = 200  # the HTTP status that the answer just returned goes with
         self._methods = {
             b'"initialize"': self._initialize,
@@ -150,6 +152,7 @@ class Server:
             return None
         except ProtocolError as e:
             self.status = self.status_of(e)
+            self.counters.error(e.code)
             return error(self.id_of(buf), e.code, e.message, e.data)
 
     def status_of(self, e):
@@ -194,13 +197,14 @@ class Server:
         try:
             if handler is None:
                 raise _unknown(method)
+            self.counters.request(method)
             lo = spans[2 * TOKEN]
             if lo >= 0 and buf[lo] in b'"-0123456789':  # anything else is no token
                 request.token = bytes(view[lo : spans[2 * TOKEN + 1]])
             return handler(request, buf, spans)
         except ProtocolError as e:
             if revision.modern and not e.status:
-                e.status = _STATUS.get(e.code)
+                e.status = STATUS.get(e.code)
             raise
 
     def _revision(self, session, request, buf, spans, method):
