@@ -116,7 +116,11 @@ class Peer:
 
     def turn(self, ms=5):
         """Let the gateway work for a moment."""
-        run_until(sleep_ms(ms))
+
+        async def moment():
+            await sleep_ms(ms)
+
+        run_until(moment())
 
     def heard(self, method):
         """What came beside answers with this method."""
