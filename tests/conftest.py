@@ -5,12 +5,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import soak  # noqa: E402
 import targets  # noqa: E402
+
+# The same examples in every run but a soak run, however slowly they are made.
+settings.register_profile(
+    "ours",
+    derandomize=not soak.SOAK,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ours")
 
 TARGETS = ["unix", "cortex-m3", "pico"]
 

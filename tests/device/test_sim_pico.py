@@ -111,7 +111,7 @@ def test_bulk_data_both_ways(sim):
 
 def test_a_client_that_does_not_read_stops_the_board(sim):
     """The board waits; neither it nor the simulator piles up what nobody reads."""
-    script = b"for i in range(100000): print('%07d' % i * 10)\r"
+    script = b"for i in range(100000): print('%07d' % i * 10)\r\r"  # a blank line ends it
     with sim.open(timeout=5) as port:
         port.write(b"\r\x03\x03" + script)
         until(lambda: sim.status()["sent"] > 10_000)
