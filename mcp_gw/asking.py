@@ -15,6 +15,7 @@ from .errors import INVALID_PARAMS, MISSING_CAPABILITY, ProtocolError, ToolError
 from .hmac256 import hmac_sha256, same
 from .protocol.jsontext import loads
 from .protocol.jsonvalue import dumps
+from .protocol.revisions import URL_ELICITATION
 
 _NEEDS = {
     "sampling/createMessage": "sampling",
@@ -34,28 +35,48 @@ class InputNeeded(BaseException):
 
 
 class Question:
-    """method: what the client is asked to do; params: dict."""
+    """method: what the client is asked to do; params: dict; form: what elicit.elicit_schema()
+    takes, for a question by form."""
 
-    def __init__(self, method, params):
+    def __init__(self, method, params, form=None):
         self.method = method
         self.params = params
+        self.form = form
+
+    def fit(self, revision):
+        """Complete the params for clients of `revision`."""
+        if self.form is not None and "requestedSchema" not in self.params:
+            from .elicit import elicit_schema
+
+            plain = not revision.features & URL_ELICITATION
+            self.params["requestedSchema"] = elicit_schema(self.form, plain)
 
     def row(self):
         """As a member of inputRequests."""
         return {"method": self.method, "params": self.params}
 
-    def accepts(self, answer):
-        """Whether `answer` has the shape that its method's result has."""
-        if not isinstance(answer, dict):
-            return False
-        if self.method == "elicitation/create":
-            if answer.get("action") not in _ACTIONS:
-                return False
-            content = answer.get("content")
-            return content is None or isinstance(content, dict)
-        if self.method == "roots/list":
-            return isinstance(answer.get("roots"), list)
-        return "content" in answer and isinstance(answer.get("role"), str)
+    def taken(self, answer):
+        """The answer as the tool gets it. Raises ToolError where it does not answer this."""
+        if isinstance(answer, dict):
+            if self.method == "elicitation/create":
+                if answer.get("action") in _ACTIONS:
+                    return self._form_of(answer)
+            elif self.method == "roots/list":
+                if isinstance(answer.get("roots"), list):
+                    return answer
+            elif "content" in answer and isinstance(answer.get("role"), str):
+                return answer
+        raise ToolError("the client's answer to %s is not one" % self.method)
+
+    def _form_of(self, answer):
+        if self.form is None or answer["action"] != "accept":
+            return answer
+        content = answer.get("content")
+        if not isinstance(content, dict):
+            raise ToolError("the client's answer lacks the form's content")
+        from .elicit import check_elicited
+
+        return dict(answer, content=check_elicited(self.form, content))
 
     def missing(self, capabilities):
         """The capability (dict) that a client with `capabilities` lacks for it, or None."""
@@ -89,9 +110,10 @@ def meta_of(request):
 
 
 def require(request, questions):
-    """Raise what says that the client cannot answer one of the questions."""
+    """Make the questions fit the client; raise what says that it cannot answer one of them."""
     capabilities = capabilities_of(request)
     for question in questions.values():
+        question.fit(request.revision)
         lacks = question.missing(capabilities)
         if lacks:
             if request.revision.modern:
@@ -122,9 +144,9 @@ def _known(request, questions):
     found = {}
     missing = {}
     for key, question in questions.items():
-        if question.accepts(answers.get(key)):
-            found[key] = answers[key]
-        else:
+        try:
+            found[key] = question.taken(answers.get(key))
+        except ToolError:
             missing[key] = question
     if missing:
         raise InputNeeded(missing)
@@ -156,14 +178,14 @@ async def ask_legacy(request, questions, timeout_ms, send, meta=None):
                 told = b'{"requestId":%d,"reason":"no longer needed"}' % id
                 head = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":'
                 send([head, told, b"}"])
+    found = {}
     for key, question in questions.items():
         ok, answer = waiting.rows[key]
         if not ok:
             told = answer.get("message") if isinstance(answer, dict) else None
             raise ToolError("the client refused: %s" % (told or "no reason given"))
-        if not question.accepts(answer):
-            raise ToolError("the client's answer to %s is not one" % question.method)
-    return {key: waiting.rows[key][1] for key in questions}
+        found[key] = question.taken(answer)
+    return found
 
 
 class _Answers:

@@ -2,7 +2,6 @@
 
 from .asking import Question, ask, capabilities_of, meta_of
 from .errors import ToolError
-from .params import Param
 from .protocol.jsonvalue import checked
 from .protocol.results import LEVELS, notification, progress
 
@@ -119,7 +118,7 @@ class Context:
 
     async def elicit(self, message, schema):
         """Ask the user by a form. schema: dict of name -> Param, or a JSON Schema. Returns a dict:
-        action ("accept", "decline", "cancel") and, accepted, content."""
+        action ("accept", "decline", "cancel") and, accepted, content (dict, checked)."""
         return await self._one(Context.elicitation(message, schema))
 
     async def elicit_url(self, message, url, id):
@@ -149,15 +148,7 @@ class Context:
     @staticmethod
     def elicitation(message, schema):
         """A question for ask(): see elicit()."""
-        if schema.get("type") != "object" or isinstance(schema["type"], Param):
-            required = [name for name, param in schema.items() if param.required]
-            schema = {
-                "type": "object",
-                "properties": {name: param.schema() for name, param in schema.items()},
-            }
-            if required:
-                schema["required"] = required
-        return Question("elicitation/create", {"message": message, "requestedSchema": schema})
+        return Question("elicitation/create", {"message": message}, schema)
 
     @staticmethod
     def root_list():

@@ -11,6 +11,7 @@ from .errors import (
     METHOD_NOT_FOUND,
     MISSING_CAPABILITY,
     ProtocolError,
+    ToolError,
 )
 from .protocol.jsontext import joined, members, without_member
 from .protocol.jsonvalue import dumps
@@ -154,9 +155,12 @@ class Task:
         """inputResponses of a tasks/update; what was not asked is ignored."""
         for key, answer in responses.items():
             question = self.questions.get(key)
-            if question and question.accepts(answer):
+            if question:
+                try:
+                    self._answers[key] = question.taken(answer)
+                except ToolError:
+                    continue  # it stays open
                 del self.questions[key]
-                self._answers[key] = answer
         if self.status == "input_required" and not self.questions:
             self.set("working")
         self._event.set()
