@@ -3,6 +3,14 @@
 from ..errors import METHOD_NOT_FOUND, ProtocolError
 from ..protocol.jsontext import loads, members, skip_value
 
+# What can be listed: method, and the member of the result that holds the list.
+LISTS = {
+    "tools": ("tools/list", b"tools"),
+    "prompts": ("prompts/list", b"prompts"),
+    "resources": ("resources/list", b"resources"),
+    "templates": ("resources/templates/list", b"resourceTemplates"),
+}
+
 
 class Upstream:
     """One upstream MCP server. Subclasses carry the messages: implement meta(), request(),
@@ -19,8 +27,8 @@ class Upstream:
     tells_state = False
 
     timeout_ms = 30000  # of a request, unless told otherwise
-    MAX_PAGES = 64  # of tools/list
-    MAX_TOOLS = 1024
+    MAX_PAGES = 64  # of a list
+    MAX_TOOLS = 1024  # or prompts, resources, templates
     MAX_LIST_BYTES = 1 << 20  # of all descriptors together
     MAX_CURSOR = 1024  # bytes
 
@@ -38,28 +46,36 @@ class Upstream:
     def tick(self, now):
         """Called now and then with the time in ticks."""
 
-    def meta(self, extra=b""):
+    def meta(self, extra=b"", can=b"{}"):
         """JSON text (bytes) of the _meta object to put into params, in the revision this upstream
         speaks.
 
-        extra: b"" or members without braces, e.g. b'"mcp-gw/key":"0f..","progressToken":7'.
+        extra: b"" or members without braces, e.g. b'"mcp-gw/key":"0f..","progressToken":7';
+        can: JSON text of the client's capabilities: what the server may ask it.
         """
         raise NotImplementedError
 
-    async def request(self, method, params_parts, timeout_ms=None, on_progress=None):
+    async def request(self, method, params_parts, timeout_ms=None, on_progress=None, can=b"{}"):
         """Send one request and wait for its answer.
 
         params_parts: list of bytes-like that together are the JSON text of params, _meta included;
         they are passed on as they are. timeout_ms: for everything, connecting included; None: the
         upstream's own.
         on_progress: None or a function(raw), called with the JSON text (bytes) of the params of
-        each notifications/progress that belongs to this request.
+        each notifications/progress that belongs to this request. can: as for meta().
+
+        When the server asks, in either era, the result is of type input_required (2026-07-28); the
+        request is to be made again with inputResponses and requestState in its params. Cancelled,
+        it tells the server.
 
         Returns (ok, raw): raw is the JSON text (bytes) of the result, or of the JSON-RPC error
         object. Raises Unavailable when the server has certainly not executed it, NoAnswer when it
         may have.
         """
         raise NotImplementedError
+
+    def abandon(self, state):
+        """The requestState (str) of an input_required result will not be used."""
 
     async def connect(self):
         """Open the conversation now rather than at the first request. Raises Unavailable."""
@@ -70,14 +86,19 @@ class Upstream:
         raise NotImplementedError
 
     async def tools(self, on_tool, timeout_ms=None):
-        """List the upstream's tools, all pages; on_tool(raw) is called with each descriptor's JSON
-        text (bytes).
+        """listed("tools", ...)."""
+        return await self.listed("tools", on_tool, timeout_ms)
+
+    async def listed(self, kind, on_row, timeout_ms=None):
+        """List what the upstream has of a kind (a key of LISTS), all pages; on_row(raw) is called
+        with each descriptor's JSON text (bytes).
 
         Returns (count, whole): whole is False when MAX_PAGES, MAX_TOOLS or MAX_LIST_BYTES cut the
-        list short, or the server gave the same cursor twice. A server without tools lists none.
-        Raises what request() raises, and ProtocolError when the server answers with an error or
-        with something that is no list of tools.
+        list short, or the server gave the same cursor twice. A server that does not know the
+        method has none. Raises what request() raises, and ProtocolError when the server answers
+        with an error or with something that is no such list.
         """
+        method, field = LISTS[kind]
         timeout_ms = timeout_ms or self.timeout_ms
         count = size = 0
         cursor = None
@@ -86,22 +107,21 @@ class Upstream:
             if cursor is not None:
                 parts += [b',"cursor":', cursor]
             parts.append(b"}")
-            ok, raw = await self.request("tools/list", parts, timeout_ms)
+            ok, raw = await self.request(method, parts, timeout_ms)
             if not ok:
                 code, message = error_of(raw)
                 if code == METHOD_NOT_FOUND:
                     return count, True
-                raise ProtocolError(code, "%s: tools/list: %s" % (self.name, message))
-            page, following = _page(raw)
+                raise ProtocolError(code, "%s: %s: %s" % (self.name, method, message))
+            page, following = _page(raw, field)
             if page is None:
-                raise ProtocolError(
-                    -32603, "%s: tools/list: no list of tools in the answer" % self.name
-                )
+                told = self.name, method, kind
+                raise ProtocolError(-32603, "%s: %s: no list of %s in the answer" % told)
             for lo, hi in page:
                 size += hi - lo
                 if count == self.MAX_TOOLS or size > self.MAX_LIST_BYTES:
                     return count, False
-                on_tool(raw[lo:hi])
+                on_row(raw[lo:hi])
                 count += 1
             if following is None:
                 return count, True
@@ -125,20 +145,20 @@ def error_of(raw):
     return code, message if isinstance(message, str) else "an error without a message"
 
 
-def _page(raw):
-    """(iterator over the spans of the descriptors, JSON text of nextCursor or None); (None, None)
-    for no such result.
+def _page(raw, field):
+    """(iterator over the spans of the descriptors in member `field`, JSON text of nextCursor or
+    None); (None, None) for no such result.
     """
-    tools = following = None
+    rows = following = None
     if raw[:1] == b"{":
         for key, _, lo, hi in members(raw):
-            if key == b"tools" and raw[lo : lo + 1] == b"[":
-                tools = lo
+            if key == field and raw[lo : lo + 1] == b"[":
+                rows = lo
             elif key == b"nextCursor" and raw[lo : lo + 1] == b'"' and hi - lo > 2:
                 following = raw[lo:hi]
-    if tools is None:
+    if rows is None:
         return None, None
-    return _objects(raw, tools), following
+    return _objects(raw, rows), following
 
 
 def _objects(raw, i):

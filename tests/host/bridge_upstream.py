@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import uvicorn
+from asking_tools import Events, add_tools
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp_types import ToolAnnotations
@@ -99,6 +100,8 @@ def make(ledger, tools):
         """Characters that need care on a line."""
         return 'é€𝄞 "\\" \x7f tab\t end'
 
+    add_tools(server, note)
+
     @server.tool()
     def fails() -> str:
         """Always fails."""
@@ -159,11 +162,16 @@ def main():
     parser.add_argument("--legacy", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--stateless", action="store_true")
+    parser.add_argument("--resumable", action="store_true")
     parser.add_argument("--tools", type=int, default=0)
     options = parser.parse_args()
     server = make(options.ledger, options.tools)
     app = server.streamable_http_app(
-        json_response=options.json, stateless_http=options.stateless, host="127.0.0.1"
+        json_response=options.json,
+        stateless_http=options.stateless,
+        event_store=Events() if options.resumable else None,
+        retry_interval=200 if options.resumable else None,
+        host="127.0.0.1",
     )
     if options.legacy:
         app = legacy_only(app)

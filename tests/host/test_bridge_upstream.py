@@ -63,7 +63,7 @@ def test_calls_and_errors(joined):
     failed = joined.call("pi", "fails")
     assert failed["result"]["isError"] is True
     assert text_of(joined.call("pi", "odd")) == 'é€𝄞 "\\" \x7f tab\t end'
-    joined.ask("pi", "resources/list", id=7)
+    joined.ask("pi", "resources/subscribe", id=7)
     assert joined.reply(7)["error"]["code"] == -32601
     joined.ask("pi", "tools/call", {"arguments": {}}, id="x")
     assert joined.reply("x")["error"]["code"] == -32602

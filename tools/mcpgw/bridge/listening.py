@@ -3,7 +3,6 @@
 import asyncio
 
 from mcp_gw.errors import GatewayError, NoAnswer, Unavailable
-from mcp_gw.protocol import client as core
 from mcp_gw.protocol.sse import SSEDecoder
 
 _AGAIN_S = 1.0
@@ -12,7 +11,7 @@ _MAX_EVENT = 1 << 20
 _SHORT_S = 5.0
 _MAX_SHORT = 5
 
-_WANTED = b'{"notifications":{"toolsListChanged":true}}'
+_KINDS = ("tools", "prompts", "resources")
 
 
 class Refused(Unavailable):
@@ -27,8 +26,7 @@ async def listen(upstream, conversation):
     """
     client = conversation.client
     if client.modern:
-        tools = client.capabilities.get("tools")
-        if not isinstance(tools, dict) or not tools.get("listChanged"):
+        if not _wanted(client):
             return
         once = _listen_modern
     elif conversation.session:
@@ -57,9 +55,19 @@ async def listen(upstream, conversation):
             upstream.on_change("tools")  # nobody was listening for a moment
 
 
+def _wanted(client):
+    """The kinds of lists whose changes a modern server tells of."""
+    found = ((kind, client.capabilities.get(kind)) for kind in _KINDS)
+    return [
+        kind for kind, row in found if isinstance(row, dict) and row.get("listChanged") is True
+    ]
+
+
 async def _listen_modern(upstream, conversation):
     """subscriptions/listen, until the server ends it. False: it will not serve it."""
-    ok, _ = await upstream.exchange(conversation, "subscriptions/listen", _WANTED)
+    wanted = ",".join(f'"{kind}ListChanged":true' for kind in _wanted(conversation.client))
+    params = b'{"notifications":{%s}}' % wanted.encode()
+    ok, _ = await upstream.exchange(conversation, "subscriptions/listen", params)
     return ok
 
 
@@ -68,11 +76,7 @@ async def _listen_legacy(upstream, conversation):
     client = conversation.client
 
     def take(buf):
-        event = client.receive(buf, 0, len(buf))
-        if event == core.CHANGED and upstream.on_change:
-            upstream.on_change(client.method)
-        elif event == core.REPLY:
-            upstream.later(conversation, client.out)
+        upstream.heard(conversation, client.receive(buf, 0, len(buf)), buf)
         return None
 
     async with upstream.stream(conversation, "GET", {}) as response:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from functools import partial
+from hashlib import sha256
 
 from mcp_gw.errors import (
     INTERNAL_ERROR,
@@ -15,6 +16,7 @@ from mcp_gw.errors import (
     ProtocolError,
     Unavailable,
 )
+from mcp_gw.protocol.client import QUESTIONS, asks
 from mcp_gw.protocol.framing import (
     ID,
     KEY,
@@ -29,9 +31,10 @@ from mcp_gw.protocol.framing import (
     scan,
     text,
 )
-from mcp_gw.protocol.jsontext import members, without_member
+from mcp_gw.protocol.jsontext import member, members, without_member
+from mcp_gw.route.upstream import LISTS
 
-from .calls import error_object, parse, tool_error
+from .calls import dump, error_object, parse, tool_error
 
 _MAX_DEPTH = 64
 # A keyed call goes on this many times longer than the board waits, so that its outcome gets known.
@@ -39,6 +42,8 @@ _PATIENCE = 10
 # Frame header and JSON-RPC envelope around a result.
 _OVERHEAD = 256
 _MAX_UNDELIVERED = 64
+# Requests whose outcome so far is a question: so many are known, should they be cancelled.
+_MAX_ASKED = 256
 _KEYED = "keyed call"
 # Parts of a descriptor that a tool can do without, in the order in which they are left out.
 _DISPENSABLE = (b"icons", b"_meta", b"execution", b"outputSchema", b"title")
@@ -47,6 +52,10 @@ _STRING_OR_SPACE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\x00-\x20]+', re.DOTALL)
 # A pair of surrogates, another character by its number, or any other escape.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u....|.)", re.DOTALL)
 _UNFIT = re.compile(rb"[\x00-\x1f\x7f]")
+_CAPABILITIES = b"io.modelcontextprotocol/clientCapabilities"
+# Requests passed on as they are: the member of params that a header repeats.
+_NAMED = {"prompts/get": b"name", "resources/read": b"uri", "completion/complete": None}
+_KINDS = {method: kind for kind, (method, _) in LISTS.items()}
 
 
 class Relay:
@@ -67,7 +76,8 @@ class Relay:
         self._tasks = {}  # (upstream's name, raw id) -> task
         self._orphans = set()  # tasks of keyed calls whose board has restarted
         self._undelivered = []
-        self._lists = {}  # upstream's name -> (serial, descriptors)
+        self._asked = {}  # (upstream's name, raw id) -> requestState of an input_required result
+        self._lists = {}  # (upstream's name, kind) -> (serial, descriptors)
         self._serial = 0
 
     def board_up(self, restarted):
@@ -85,6 +95,8 @@ class Relay:
         """Drop the conversations. Keyed calls go on: their outcome is recorded for the next
         question.
         """
+        for at in list(self._asked):
+            self._abandon(at)
         tasks, self._tasks = self._tasks, {}
         for task in tasks.values():
             if task.get_name() == _KEYED:
@@ -111,10 +123,11 @@ class Relay:
         params = self._span(line, PARAMS) or b"{}"
         if kind == NOTIFICATION:
             if method == "notifications/cancelled":
-                wanted = {key: params[lo:hi] for key, _, lo, hi in members(params)}
-                task = self._tasks.pop((name, wanted.get(b"requestId")), None)
+                at = name, member(params, b"requestId")
+                task = self._tasks.pop(at, None)
                 if task:
                     task.cancel()
+                self._abandon(at)
             return
         id = self._span(line, ID)
         upstream = self._upstreams.get(name)
@@ -126,8 +139,11 @@ class Relay:
             key = text(line, spans, KEY) if spans[2 * KEY] >= 0 else None
             meta, token = self._span(line, META) or b"{}", self._span(line, TOKEN)
             answer = partial(self._call, upstream, tool, params, meta, key, token)
-        elif method == "tools/list":
-            answer = partial(self._list, upstream, parse(params).get("cursor"))
+        elif method in _KINDS:
+            answer = partial(self._list, upstream, _KINDS[method], parse(params).get("cursor"))
+        elif method in _NAMED:
+            meta, token = self._span(line, META) or b"{}", self._span(line, TOKEN)
+            answer = partial(self._pass, upstream, method, params, meta, token)
         elif method == "tools/call":
             answer = partial(self._fail, INVALID_PARAMS, "params.name is missing")
         else:
@@ -149,18 +165,40 @@ class Relay:
         start = self._spans[2 * field]
         return line[start : self._spans[2 * field + 1]] if start >= 0 else None
 
-    # -- the two requests
+    def _abandon(self, at):
+        """Nobody will answer the question that came of a request; at: (upstream's name, id)."""
+        state = self._asked.pop(at, None)
+        if state is not None:
+            self._upstreams[at[0]].abandon(state)
+
+    # -- the requests
 
     async def _fail(self, code, why):
         return False, error_object(code, why)
 
     async def _call(self, upstream, tool, params, meta, key, token):
         params = without_member(params, b"_meta")
-        extra = b",".join(
-            meta[start:end]
-            for name, start, _, end in members(meta)
-            if name != b"progressToken" and not name.startswith(b"io.modelcontextprotocol/")
-        )
+        extra, can = _split(meta)
+        on_progress = self._progress(upstream, token)
+        if key is None:
+            ok, raw = await upstream.call(tool, params, extra, None, on_progress, can)
+        else:
+            ok, raw = await self._keyed(upstream, tool, params, extra, key, on_progress, can)
+        return self._checked(upstream, tool, ok, raw)
+
+    async def _pass(self, upstream, method, params, meta, token):
+        params = without_member(params, b"_meta")
+        extra, can = _split(meta)
+        field = _NAMED[method]
+        name = parse(member(params, field) or b"null") if field else None
+        if field and not isinstance(name, str):
+            return await self._fail(INVALID_PARAMS, f"params.{field.decode()} is missing")
+        on_progress = self._progress(upstream, token)
+        ok, raw = await upstream.send(method, params, extra, None, on_progress, name, None, can)
+        return self._checked(upstream, method, ok, raw)
+
+    def _progress(self, upstream, token):
+        """A function that passes progress on under the board's own token; None without one."""
 
         def on_progress(raw):
             rest = without_member(raw, b"progressToken")
@@ -169,19 +207,39 @@ class Relay:
             head = b'{"jsonrpc":"2.0","method":"notifications/progress","params":'
             self._deliver(upstream.name, compact(head + raw + b"}"))
 
-        on_progress = on_progress if token else None
-        if key is None:
-            ok, raw = await upstream.call(tool, params, extra, None, on_progress)
-        else:
-            ok, raw = await self._keyed(upstream, tool, params, extra, key, on_progress)
-        if ok and raw.lstrip()[:1] != b"{":
-            raise ProtocolError(INTERNAL_ERROR, f"{upstream.name}: the result is no JSON object")
-        return ok, self._fitting(with_result_type(raw), tool) if ok else raw
+        return on_progress if token else None
 
-    async def _keyed(self, upstream, tool, params, extra, key, on_progress):
+    def _checked(self, upstream, what, ok, raw):
+        """(ok, raw) in a form that the board takes. what: the tool's name, or the method."""
+        if not ok:
+            return ok, raw
+        if raw.lstrip()[:1] != b"{":
+            raise ProtocolError(INTERNAL_ERROR, f"{upstream.name}: the result is no JSON object")
+        if asks(raw):
+            raw = compact(
+                b'{"resultType":"input_required",' + without_member(raw, b"resultType")[1:]
+            )
+            if len(raw) > self._rx() - _OVERHEAD:
+                state = member(raw, b"requestState")
+                if state:
+                    upstream.abandon(parse(state))
+                why = (
+                    f"{what} asks something that has {len(raw)} bytes, more than this board takes"
+                )
+                raise ProtocolError(INTERNAL_ERROR, why)
+            return ok, raw
+        return self._fitting(with_result_type(raw), what)
+
+    async def _keyed(self, upstream, tool, params, extra, key, on_progress, can):
+        # Each round of a call that was asked something is executed once: its answers tell it from
+        # the others.
+        given = [member(params, name) for name in (b"requestState", b"inputResponses")]
+        if any(given):
+            key += "/" + sha256(b"\n".join(row or b"" for row in given)).hexdigest()
+
         def send(progress):
             patience = upstream.timeout_s * _PATIENCE
-            return upstream.call(tool, params, extra, patience, progress)
+            return upstream.call(tool, params, extra, patience, progress, can)
 
         async def idempotent():
             if tool not in upstream.catalog:
@@ -206,19 +264,20 @@ class Relay:
             )
         return call.result()
 
-    async def _list(self, upstream, cursor):
+    async def _list(self, upstream, kind, cursor):
+        at_list = upstream.name, kind
         if cursor is None:
             budget = self._rx() - _OVERHEAD - len(upstream.name)
-            found = [self._trimmed(compact(raw), budget) for raw in await upstream.list()]
+            found = [self._trimmed(compact(raw), budget) for raw in await upstream.list(kind)]
             self._serial += 1
-            self._lists[upstream.name] = self._serial, [raw for raw in found if raw]
+            self._lists[at_list] = self._serial, [raw for raw in found if raw]
             serial, at = self._serial, 0
         else:
             serial, _, at = str(cursor).partition(":")
-            if serial != str(self._lists.get(upstream.name, (0,))[0]) or not at.isdecimal():
+            if serial != str(self._lists.get(at_list, (0,))[0]) or not at.isdecimal():
                 raise ProtocolError(INVALID_PARAMS, "this cursor is not valid any more")
             at = int(at)
-        tools = self._lists[upstream.name][1]
+        tools = self._lists[at_list][1]
         room = self._rx() - _OVERHEAD - len(upstream.name)
         page = []
         while at < len(tools) and (not page or room > len(tools[at])):
@@ -226,8 +285,8 @@ class Relay:
             page.append(tools[at])
             at += 1
         more = b',"nextCursor":"%s:%d"' % (str(serial).encode(), at) if at < len(tools) else b""
-        head = b'{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":['
-        return True, head + b",".join(page) + b"]" + more + b"}"
+        head = b'{"resultType":"complete","ttlMs":0,"cacheScope":"private","%s":['
+        return True, head % LISTS[kind][1] + b",".join(page) + b"]" + more + b"}"
 
     def _trimmed(self, raw, budget):
         """A descriptor that fits into one line of the board, or None."""
@@ -236,9 +295,7 @@ class Relay:
                 raw = without_member(raw, part)
         if len(raw) <= budget:
             return raw
-        self._log.info(
-            f"tool {parse(raw).get('name')} left out: its description has {len(raw)} bytes"
-        )
+        self._log.info(f"{parse(raw).get('name')} left out: its description has {len(raw)} bytes")
         return None
 
     # -- answers
@@ -260,6 +317,12 @@ class Relay:
             ok, raw = False, error_object(INTERNAL_ERROR, why)
         if self._tasks.get((name, id)) is not asyncio.current_task():
             return  # cancelled, or the board has restarted
+        if ok and raw.startswith(b'{"resultType":"input_required"'):
+            state = parse(member(raw, b"requestState") or b"null")
+            if isinstance(state, str):
+                self._asked[name, id] = state
+                while len(self._asked) > _MAX_ASKED:
+                    del self._asked[next(iter(self._asked))]
         body = b'{"jsonrpc":"2.0","id":%s,"%s":%s}'
         self._send(name, compact(body % (id, b"result" if ok else b"error", raw)))
 
@@ -268,20 +331,41 @@ class Relay:
             self._undelivered.append((name, message))
 
     def _fitting(self, raw, tool):
-        """The result, or one that says that it does not fit into a line of the board."""
+        """(ok, raw) of a result, or of what says that it does not fit into a line of the board."""
         room = self._rx() - _OVERHEAD
         size = len(compact(raw))
         if size <= room:
-            return raw
+            return True, raw
         shorter = unescaped(compact(raw))
         if len(shorter) <= room:
-            return shorter
+            return True, shorter
         self._log.info(f"answer of {tool}: {size} bytes are more than the board takes")
+        if tool in _NAMED:
+            why = f"the answer has {size} bytes, more than this board takes"
+            return False, error_object(INTERNAL_ERROR, why)
         lead = f"{tool} was executed. Its answer has {size} bytes, more than this board takes"
         first = _first_text(parse(raw).get("content"))
         # One character of the text takes up to 12 bytes in JSON.
         shown = first[: max(0, (room - 256) // 12)]
-        return tool_error(f"{lead}. It begins: {shown}" if shown else f"{lead}.")
+        return True, tool_error(f"{lead}. It begins: {shown}" if shown else f"{lead}.")
+
+
+def _split(meta):
+    """(extra, can) of a request's _meta: the members that are passed on, as JSON text without
+    braces, and what the board's client can be asked.
+    """
+    rows = [
+        meta[start:end]
+        for name, start, _, end in members(meta)
+        if name != b"progressToken" and not name.startswith(b"io.modelcontextprotocol/")
+    ]
+    given = parse(member(meta, _CAPABILITIES) or b"{}")
+    can = {
+        name: given[name]
+        for name in sorted(QUESTIONS.values())
+        if isinstance(given, dict) and isinstance(given.get(name), dict)
+    }
+    return b",".join(rows), dump(can)
 
 
 def _first_text(content):

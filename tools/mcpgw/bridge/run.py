@@ -147,13 +147,9 @@ async def run(config, log):
     def tell(_):
         joint.board.states({name: upstream.up for name, upstream in upstreams.items()})
 
-    def changed(kind, name):
-        if kind == "tools":
-            joint.board.changed(name)
-
     for upstream in upstreams.values():
         upstream.on_state = tell
-        upstream.on_change = lambda kind, name=upstream.name: changed(kind, name)
+        upstream.on_change = lambda kind, name=upstream.name: joint.board.changed(name)
     tell(None)
     catch_signals(loop, end.set)
     loop.set_exception_handler(lambda _, context: report(log, context))
