@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from .compat import const
 from .errors import ConfigError, GatewayError
-from .protocol.jsonvalue import dumps
+from .replies import json_answer
 from .transports.link import random_hex
 
 # Longest token looked at, in bytes.
@@ -38,16 +38,8 @@ class Refused(GatewayError):
     def answer(self):
         """(status, fields, body) as the HTTP server sends it."""
         row = {"error": self.error, "error_description": str(self)}
-        status, fields, body = json_answer(self.status, row)
-        if self.challenge:
-            fields.append(("WWW-Authenticate", self.challenge))
-        return status, fields, body
-
-
-def json_answer(status, value):
-    """(status, fields, body) of an answer that no cache may keep."""
-    fields = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-    return status, fields, dumps(value)
+        fields = (("WWW-Authenticate", self.challenge),) if self.challenge else ()
+        return json_answer(self.status, row, *fields)
 
 
 class BadToken(GatewayError):

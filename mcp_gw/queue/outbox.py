@@ -166,6 +166,10 @@ class Outbox:
         """It could not be delivered: try again later."""
         self._tries.back_off(item.handle[0], now_ms)
 
+    def hurry(self, now_ms):
+        """What was put off by retry() may be sent now."""
+        self._tries.hurry(now_ms)
+
     def done(self, item, outcome, ttl_s, failed=False):
         """Store the outcome (JSON text of a tool result, bytes) for ttl_s seconds, and drop the
         request.

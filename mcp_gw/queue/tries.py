@@ -82,6 +82,13 @@ class Tries:
         tried[_DUE] = ticks_add(now, delay)
         self._idle = False
 
+    def hurry(self, now):
+        """What backs off is due now; how often it was tried is not forgotten."""
+        for tried in self._tried.values():
+            if tried[_DUE] is not None:
+                tried[_DUE] = now
+        self._idle = False
+
     def forget(self, seq):
         self._tried.pop(seq, None)
         self._idle = False

@@ -68,7 +68,7 @@ class Forwarder:
         """Carry out the CALL just received, whose arguments are still spans of `buf`."""
         route = self._router.find(request.name)
         if route is None:
-            port.answer(error(request.id, INVALID_PARAMS, "unknown tool " + request.name))
+            self._refuse(request, port, INVALID_PARAMS, "unknown tool " + request.name)
             return
         request.begin(self._most, port)
         upstream = route.upstream
@@ -103,7 +103,7 @@ class Forwarder:
             except Exception as e:
                 # No memory, a flash that fails: somebody waits for an answer all the same.
                 told = "%s: %s" % (type(e).__name__, e)
-                port.answer(error(request.id, INTERNAL_ERROR, told))
+                self._refuse(request, port, INTERNAL_ERROR, told)
 
         parts = _spliced(buf, spans, route.name, upstream.meta(extra))
         self._start(upstream, parts, done, on_progress)
@@ -142,14 +142,15 @@ class Forwarder:
                 self._queue(request, port, route, key, kept)
                 return
             code = UPSTREAM_TIMEOUT if isinstance(err, NoAnswer) else UPSTREAM_UNAVAILABLE
-            port.answer(error(request.id, code, str(err)))
+            self._refuse(request, port, code, str(err))
             return
         if raw[0] != 0x7B:
             told = "%s answered with something that is no JSON object" % route.upstream.name
-            port.answer(error(request.id, INTERNAL_ERROR, told))
+            self._refuse(request, port, INTERNAL_ERROR, told)
             return
         parts = [b'{"jsonrpc":"2.0","id":', request.id]
         if not ok:
+            self._server.counters.error(code)
             parts.extend((b',"error":', raw, b"}"))
         elif request.revision.modern and not route.upstream.modern:
             # A legacy upstream's result, for a client of the modern revision.
@@ -162,12 +163,16 @@ class Forwarder:
             parts.extend((b',"result":', raw, b"}"))
         port.answer(parts)
 
+    def _refuse(self, request, port, code, told):
+        self._server.counters.error(code)
+        port.answer(error(request.id, code, told))
+
     def _queue(self, request, port, route, key, kept):
         tool = loads(route.name, b"\\" in route.name)
         try:
             self.outbox.put(key.encode(), route.upstream.name, tool, [kept], route.expiry_s)
         except QueueFull as e:
-            port.answer(error(request.id, QUEUE_FULL, str(e)))
+            self._refuse(request, port, QUEUE_FULL, str(e))
             return
         uri = "queue://" + key
         told = "%s is not reachable: queued as %s, read %s" % (route.upstream.name, key, uri)
@@ -182,6 +187,11 @@ class Forwarder:
             return None
         status = self.outbox.status(uri[8:].encode())
         return status.decode() if status is not None else None
+
+    def hurry(self, now):
+        """Deliver what waits in the queue with the next tick, due or not. now: ticks in ms."""
+        self.outbox.hurry(now)
+        self._looked = now - _DELIVERY_MS
 
     def tick(self, now):
         """Deliver from the queue. now: ticks in ms."""
