@@ -112,7 +112,7 @@ class Param:
             value = tuple(value)
         elif name == "items" and not isinstance(value, Param):
             raise ConfigError("Param: items must be a Param")
-        elif name == "items" and value.headed():
+        elif name == "items" and headers_of({"": value}):
             raise ConfigError("Param: header is not for what is in a list")
         elif name == "properties" and any(not isinstance(v, Param) for v in value.values()):
             raise ConfigError("Param: properties must be Params by name")
@@ -131,11 +131,6 @@ class Param:
             return self.check(name, value)
         except ToolError as e:
             raise ConfigError("Param: " + str(e)) from e
-
-    def headed(self):
-        """Whether it or a member of it has a header."""
-        members = self.properties or {}
-        return self.header is not None or any(member.headed() for member in members.values())
 
     def schema(self):
         """This parameter's JSON Schema (2020-12) as a dict."""
@@ -276,6 +271,17 @@ def object_schema(params):
     required = [key for key, param in params.items() if param.required]
     if required:
         out["required"] = required
+    return out
+
+
+def headers_of(params):
+    """The header names, in lower case, of these (name -> Param) and of their members."""
+    out = []
+    for param in params.values():
+        if param.header is not None:
+            out.append(param.header.lower())
+        if param.properties is not None:
+            out += headers_of(param.properties)
     return out
 
 

@@ -2,7 +2,7 @@
 serialised once."""
 
 from .errors import ConfigError, ToolError
-from .params import Param
+from .params import Param, headers_of, object_schema
 from .protocol.jsonvalue import checked
 
 _NAME_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -91,14 +91,10 @@ class Tool(Item):
                 if schema is not None:
                     supported(schema)
         if input_schema is None:
-            input_schema = {
-                "type": "object",
-                "properties": {key: param.schema() for key, param in self.params.items()},
-                "additionalProperties": False,
-            }
-            required = [key for key, param in self.params.items() if param.required]
-            if required:
-                input_schema["required"] = required
+            input_schema = object_schema(self.params)
+            headers = headers_of(self.params)
+            if len(set(headers)) < len(headers):
+                raise ConfigError("tool %s: two parameters with one header" % name)
         row = {"name": name, "inputSchema": input_schema}
         if output_schema is not None:
             row["outputSchema"] = output_schema

@@ -2,6 +2,7 @@
 
 from mcp_gw.errors import ConfigError, ToolError
 from mcp_gw.params import Param, check_object, object_schema
+from mcp_gw.registry import Tool
 from mcp_gw.schema import check, supported
 
 
@@ -241,6 +242,17 @@ def test_what_cannot_be_meant_is_refused():
         (list, {"items": Param(str, header="X")}, "header is not for what is in a list"),
     ):
         assert why in refused(kind, **options), (kind, options, refused(kind, **options))
+
+
+def test_headers_of_a_tool_are_all_different():
+    point = Param(dict, properties={"x": Param(int, header="X"), "y": Param(int, header="Y")})
+    Tool("good", len, {"at": point, "to": Param(str, header="To")})
+    try:
+        Tool("bad", len, {"at": point, "to": Param(str, header="y")})
+    except ConfigError as e:
+        assert str(e) == "tool bad: two parameters with one header"
+    else:
+        raise AssertionError
 
 
 def test_a_deep_place_is_found():
