@@ -34,6 +34,24 @@ LIMITS = {
     "queue_expiry_s": (86400, 1, 31536000),
     # An outcome can be read for this many seconds.
     "outcome_ttl_s": (86400, 1, 31536000),
+    # HTTP: connections at once; what comes beyond takes the place of an idle one, or gets a 503.
+    "http_connections": (4 if _SMALL else 64, 1, 4096),
+    # Head of a request, all its lines together; the same again is kept of what comes behind a
+    # request that is being answered.
+    "http_head": (4096 if _SMALL else 16384, 512, 65536),
+    # A connection without a request is closed after this many seconds, and a request must be
+    # complete within so many; the same holds for what is sent to a client that does not read.
+    "http_idle_s": (30 if _SMALL else 75, 1, 86400),
+    "http_request_s": (10, 1, 3600),
+    # What may wait to be sent on one event stream; a client further behind is cut off.
+    "http_backlog": (8192 if _SMALL else 1048576, 512, 0xFFFFFF),
+    # A sign of life is sent on a stream that was silent for this many seconds.
+    "http_quiet_s": (15, 1, 3600),
+    # Sessions of legacy clients, after how many silent seconds one may be forgotten, and the
+    # bytes of events that each can ask for again.
+    "http_sessions": (4 if _SMALL else 256, 1, 65535),
+    "http_session_s": (1800, 1, 604800),
+    "http_replay_bytes": (2048 if _SMALL else 65536, 0, 0xFFFFFF),
     # Collect garbage while idle once this many messages were handled since the last time.
     "idle_gc_lines": (32 if _SMALL else 512, 1, 65535),
 }

@@ -1,5 +1,5 @@
-"""HTTP/1.1 seen from the client, without I/O: URLs, request bytes, and a response parser with
-caps.
+"""HTTP/1.1 without I/O: what messages of both directions have in common, and the client's part:
+URLs, request bytes, and a response parser with caps. The server's part is in http_server.py.
 
 The parser is strict where being lenient has let messages be read in two ways: folded header lines,
 bare LF, two different lengths, a length beside chunks and odd chunk sizes are all refused (RFC
@@ -33,11 +33,21 @@ _HEX = b"0123456789abcdefABCDEF"
 
 
 class HTTPError(GatewayError):
-    """The peer's bytes are no acceptable HTTP message. The connection cannot be used further."""
+    """The peer's bytes are no acceptable HTTP message. The connection cannot be used further.
+
+    status: what a server answers with.
+    """
+
+    def __init__(self, text, status=400):
+        super().__init__(text)
+        self.status = status
 
 
 class TooLarge(HTTPError):
     """Some part of the message is longer than its cap."""
+
+    def __init__(self, text, status=413):
+        super().__init__(text, status)
 
 
 class Parser:
@@ -54,6 +64,7 @@ class Parser:
     )
     MAX_FIELDS = 64  # header lines, trailers included
     MAX_CHUNK_LINE = 256  # bytes of a chunk-size line with its extensions
+    ONE_LENGTH = False  # whether a length said twice is refused even if it is the same
 
     def __init__(self, max_body=None):
         self._max_body_given = max_body
@@ -134,7 +145,7 @@ class Parser:
             if n > self.MAX_CHUNK_LINE:
                 raise TooLarge("chunk-size line longer than %d bytes" % self.MAX_CHUNK_LINE)
         elif self._head + n + 1 > self.MAX_HEAD:
-            raise TooLarge("header longer than %d bytes" % self.MAX_HEAD)
+            raise TooLarge("header longer than %d bytes" % self.MAX_HEAD, 431)
 
     def _body(self, pos, end, state):
         n = end - pos
@@ -177,14 +188,14 @@ class Parser:
             return self._head_end()
         self._fields += 1
         if self._fields > self.MAX_FIELDS:
-            raise TooLarge("more than %d header lines" % self.MAX_FIELDS)
+            raise TooLarge("more than %d header lines" % self.MAX_FIELDS, 431)
         name, value = _field(line)
         if state == _TRAILER:
             return False  # checked and dropped: nothing of ours is sent in trailers
         known = self.headers.get(name)
         if known is not None:
             if name == b"content-length":
-                if known != value:
+                if known != value or self.ONE_LENGTH:
                     raise HTTPError("two different lengths")
             else:
                 value = known + b", " + value
@@ -201,7 +212,7 @@ class Parser:
             if length is not None:
                 raise HTTPError("a length beside a transfer coding")
             if coding.lower() != b"chunked":
-                raise HTTPError("a transfer coding other than chunked")
+                raise HTTPError("a transfer coding other than chunked", 501)
             self._chunked = True
             self._state = _CHUNK
         elif length is not None:

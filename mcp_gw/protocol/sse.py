@@ -1,5 +1,5 @@
-"""Server-sent events: the decoder of a text/event-stream body (WHATWG HTML, section 9.2), without
-I/O.
+"""Server-sent events (WHATWG HTML, section 9.2), without I/O: what an event looks like, and the
+decoder of a text/event-stream body.
 """
 
 from ..compat import const
@@ -17,6 +17,16 @@ _RETRY = const(5)
 _FIELDS = {b"data": _DATA, b"event": _EVENT, b"id": _ID, b"retry": _RETRY}
 _LONGEST_NAME = const(16)  # a BOM and the longest known name fit
 _BOM = b"\xef\xbb\xbf"
+
+COMMENT = (b":\n\n",)  # says nothing, but keeps a connection alive
+
+
+def event(parts, id=None):
+    """An event as list of bytes-like. parts: its data, one line, list of bytes-like; id: bytes."""
+    out = [b"data: " if id is None else b"id: " + id + b"\ndata: "]
+    out.extend(parts)
+    out.append(b"\n\n")
+    return out
 
 
 class SSEDecoder:

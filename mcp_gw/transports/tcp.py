@@ -21,3 +21,324 @@ path other than that of MCP, after guard, when the body is complete.
     respond(status, fields, parts): sends the answer, now or later, once; fields as above, parts: a
     list of bytes-like. Returns whether there is such a path; False gets a 404.
 """
+
+import socket
+
+from ..compat import HAS_STDERR, MICROPYTHON, const, ticks_diff, ticks_ms
+from ..errors import ConfigError
+from ..protocol.http_connection import CLOSED, CLOSING, IDLE, RECEIVING, Connection, Limits
+from ..protocol.http_sessions import Sessions
+from ..protocol.streamable_server import Site, StreamableServer
+from ..reactor import adopt, unwatch, watch
+from .link import random_hex
+
+_IN_SIZE = 65536 if HAS_STDERR else 2048
+_OUT_SIZE = 32768 if HAS_STDERR else 2048
+# Connections that are told 503, beside those that are served; more are closed without a word.
+_REFUSED = const(4)
+# Who has to make room for a new connection, in this order: phase, and ms spent in it.
+_GIVEN_UP = ((CLOSING, 200), (IDLE, 0), (RECEIVING, 1000))
+_ACCEPTS = const(16)  # connections taken at a time
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+if MICROPYTHON:
+
+    def _receive(sock, buf):
+        """Read into buf what there is: number of bytes, 0 at the end, None: nothing now."""
+        return sock.readinto(buf)
+
+    def _transmit(sock, buf, lo, hi):
+        """Send what can be sent now of buf[lo:hi]; how many bytes, None: none now."""
+        return sock.write(buf, lo, hi - lo)
+
+    def _address(peer):
+        """The text of what accept() says of the other end."""
+        if isinstance(peer, tuple):
+            return peer[0]
+        try:
+            row = socket.sockaddr(peer)
+            return socket.inet_ntop(row[0], row[1])
+        except (AttributeError, OSError, ValueError, IndexError):
+            return ""
+
+else:
+    from ssl import SSLWantReadError, SSLWantWriteError
+
+    _LATER = (BlockingIOError, InterruptedError, SSLWantReadError, SSLWantWriteError)
+
+    def _receive(sock, buf):
+        try:
+            return sock.recv_into(buf)
+        except _LATER:
+            return None
+
+    def _transmit(sock, buf, lo, hi):
+        try:
+            return sock.send(memoryview(buf)[lo:hi])
+        except _LATER:
+            return None
+
+    def _address(peer):
+        return peer[0]
+
+
+class TCPConnection(Connection):
+    """A Connection on a socket."""
+
+    def __init__(self, server, sock, peer, tls):
+        super().__init__(server.app, server.limits, peer)
+        self._server = server
+        self._sock = sock
+        self._tls = tls
+        self._busy = False
+        self._broken = False
+        self.ready = self._ready  # one bound method, not a new one each time
+        watch(sock, self.ready)
+
+    def transmit(self, buf, lo, hi):
+        try:
+            return _transmit(self._sock, buf, lo, hi) or 0
+        except (OSError, ValueError):  # ValueError: TLS
+            self._broken = True
+            return hi - lo
+
+    def watch(self, read, write):
+        if read or write:
+            watch(self._sock, self.ready, read, write)
+        else:
+            unwatch(self._sock)
+
+    def close(self):
+        if self.phase != CLOSED:
+            unwatch(self._sock)
+            self._sock.close()
+            self._server.forget(self)
+            super().close()
+
+    def tick(self, now):
+        if self._broken:
+            self.close()
+        else:
+            super().tick(now)
+
+    def _ready(self):
+        """The socket can be read, or written, or is broken."""
+        if self._busy:  # a tool that runs for this very connection runs the event loop
+            return
+        server = self._server
+        buf, server.buf = server.buf, None
+        if buf is None:
+            buf = bytearray(_IN_SIZE)
+        self._busy = True
+        try:
+            if self.waiting:
+                self.flush()
+            while self.phase != CLOSED:
+                n = _receive(self._sock, buf)
+                if n:
+                    self.feed(buf, 0, n)
+                elif n == 0:
+                    self.close()
+                if not self._tls or not n:  # TLS may hold more that no poll tells of
+                    break
+            if self._broken:
+                self.close()
+        except (OSError, ValueError):
+            self.close()
+        finally:
+            self._busy = False
+            server.buf = buf
+
+
+class HttpServer:
+    """Serves a gateway over HTTP.
+
+    host, port: where to listen; path: of the MCP endpoint; insecure: listen beyond loopback
+    although nobody has to show a token; hosts: names (with or without port) under which clients
+    reach us, beside loopback's; origins: of web pages ("https://app.example") whose scripts may
+    use us; tls: a TLS context for servers; guard: the hook above; endpoints: the other, or whether
+    to have those of endpoints.py. Further options are those of auth.guard_from() and
+    tls_server.tls_from(). Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        gateway,
+        host="127.0.0.1",
+        port=8080,
+        path="/mcp",
+        insecure=False,
+        hosts=(),
+        origins=(),
+        tls=None,
+        guard=None,
+        endpoints=True,
+        **more,
+    ):
+        if more:
+            from ..auth import guard_from
+            from ..tls_server import tls_from
+
+            tls = tls_from(more) or tls
+            scheme = "http" if tls is None else "https"
+            guard = guard_from(more, gateway.clock.unix, gateway.log, path, scheme) or guard
+            if more:
+                raise ConfigError("option %s of http is not known" % sorted(more)[0])
+        if endpoints is True:
+            from ..endpoints import Endpoints
+
+            endpoints = Endpoints(gateway)
+        loopback = host in _LOOPBACK
+        if not loopback and guard is None and not insecure:
+            raise ConfigError(
+                "listening on %s lets others in: give token= (or another guard), or insecure=True"
+                " if everybody there may use every tool" % host
+            )
+        if not isinstance(path, str) or path[:1] != "/":
+            raise ConfigError("path begins with /")
+        if type(port) is not int or not 0 <= port <= 65535:
+            raise ConfigError("port must be from 0 to 65535")
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._log = gateway.log_exception
+        config = gateway.config
+        self._most = config["http_connections"]
+        self.limits = Limits(
+            config["http_head"],
+            config["max_message"],
+            config["http_backlog"],
+            config["http_idle_s"] * 1000,
+            config["http_request_s"] * 1000,
+            config["http_quiet_s"] * 1000,
+            _OUT_SIZE,
+        )
+        sessions = Sessions(
+            config["http_sessions"],
+            config["http_session_s"] * 1000,
+            config["http_replay_bytes"],
+            lambda: random_hex(32),
+            gateway.join,
+            gateway.leave,
+        )
+        site = Site(loopback, _lower("hosts", hosts), _lower("origins", origins))
+        self.app = StreamableServer(
+            gateway.dispatch.take,
+            gateway.leave,
+            gateway.registry.tools,
+            sessions,
+            path,
+            site,
+            guard,
+            endpoints,
+            gateway.log_exception,
+        )
+        self.buf = bytearray(_IN_SIZE)  # what comes in, of whichever connection
+        self.connections = []
+        self._listener = None
+        self.limits.now = self.app.now = ticks_ms()
+
+    def listen(self):
+        """Begin to listen. Raises OSError."""
+        row = socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)[0]
+        listener = socket.socket(row[0], socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(row[4])
+            listener.listen(min(self._most + 8, 128))
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        watch(listener, self._accept)
+
+    @property
+    def port(self):
+        """The port we listen on."""
+        if self._port == 0 and hasattr(self._listener, "getsockname"):
+            return self._listener.getsockname()[1]
+        return self._port
+
+    def tick(self, now):
+        """To be called now and then, with ticks in ms, from a task of the event loop."""
+        adopt()
+        self.limits.now = now
+        self.app.tick(now)
+        for connection in self.connections[:]:
+            try:
+                connection.tick(now)
+            except Exception as e:
+                self._log(e)
+                connection.close()
+
+    def close(self):
+        """Stop listening, close all connections, forget the sessions."""
+        if self._listener is not None:
+            unwatch(self._listener)
+            self._listener.close()
+            self._listener = None
+        self.app.sessions.close()
+        for connection in self.connections[:]:
+            connection.close()
+        self.app.tick(self.limits.now)
+
+    def forget(self, connection):
+        """A connection has closed."""
+        self.connections.remove(connection)
+
+    def _accept(self):
+        for _ in range(_ACCEPTS):
+            if self._listener is None:
+                return
+            try:
+                sock, peer = self._listener.accept()
+            except OSError:
+                return  # no more, or no room for one
+            try:
+                self._take(sock, _address(peer))
+            except Exception as e:  # a TLS context that does not fit, no memory
+                sock.close()
+                self._log(e)
+
+    def _take(self, sock, peer):
+        sock.setblocking(False)
+        room = len(self.connections) < self._most or self._make_room()
+        if not room and len(self.connections) >= self._most + _REFUSED:
+            sock.close()
+            return
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        elif hasattr(socket, "TCP_NODELAY"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = TCPConnection(self, sock, peer, self._tls is not None)
+        self.connections.append(connection)
+        if not room:
+            connection.refuse(503, "too many connections", b"Retry-After: 2\r\n")
+
+    def _make_room(self):
+        """Close a connection that is on its way out, idle, or slow with its request, in this
+        order, the oldest first. False if there is none."""
+        now = self.limits.now
+        for phase, patience in _GIVEN_UP:
+            found = None
+            for one in self.connections:
+                age = ticks_diff(now, one.since)
+                if one.phase == phase and age >= patience:
+                    if found is None or age > ticks_diff(now, found.since):
+                        found = one
+            if found is not None:
+                if phase == RECEIVING:
+                    found.refuse(408, "the request took too long")
+                found.close()
+                return True
+        return False
+
+
+def _lower(name, given):
+    if isinstance(given, str):
+        given = (given,)
+    for text in given:
+        if not isinstance(text, str):
+            raise ConfigError("%s must be a list of text" % name)
+    return {text.lower() for text in given}

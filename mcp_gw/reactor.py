@@ -1,0 +1,142 @@
+"""Calls functions when streams are ready: inside the asyncio event loop, without a task or a task
+switch for each.
+
+    watch(stream, call, read=True, write=False)    call() whenever `stream` is ready, or broken
+    unwatch(stream)                                no more; before it is closed
+    adopt()                                        now and then, from a task of the loop in use
+
+call() gets no arguments: it tries what it has to do and takes "not now" for an answer. It is
+called again and again while the stream stays ready (level-triggered). watch() of a watched stream
+replaces what was. A stream is anything the event loop can wait for: a socket, sys.stdin, a
+machine.UART; where that is in doubt ask compat.pollable() first. What call() raises goes to
+`on_error`, a function(exception); the loop goes on.
+"""
+
+import sys
+
+from .compat import MICROPYTHON
+
+on_error = None
+
+
+def _failed(e):
+    if on_error:
+        on_error(e)
+    elif MICROPYTHON:
+        sys.print_exception(e, sys.stderr)
+    else:
+        sys.excepthook(type(e), e, e.__traceback__)
+
+
+if MICROPYTHON:
+    import select
+    from asyncio import core
+
+    _IN = select.POLLIN
+    _OUT = select.POLLOUT
+    _queue = None
+    _calls = {}  # id(stream) -> call; the poller keeps the stream alive
+
+    class _Queue(core.IOQueue):
+        """asyncio's queue of waiting tasks, with watched streams beside them in its poller."""
+
+        def __init__(self, old):
+            # The tasks that wait already go on waiting here.
+            self.poller = old.poller
+            self.map = old.map
+
+        def wait_io_event(self, dt):
+            calls = _calls
+            for stream, event in self.poller.ipoll(dt):
+                call = calls.get(id(stream))
+                if call is None:
+                    self._wake(stream, event)
+                    continue
+                try:
+                    call()
+                except Exception as e:
+                    _failed(e)
+
+        def _wake(self, stream, event):
+            """A stream of asyncio's own is ready: schedule who waits for it."""
+            entry = self.map.get(id(stream))
+            if entry is None:
+                self.poller.unregister(stream)
+                return
+            if entry[0] is not None and event & ~_OUT:
+                core._task_queue.push(entry[0])
+                entry[0] = None
+            if entry[1] is not None and event & ~_IN:
+                core._task_queue.push(entry[1])
+                entry[1] = None
+            if entry[0] is not None:
+                self.poller.modify(stream, _IN | _OUT if entry[1] is not None else _IN)
+            elif entry[1] is not None:
+                self.poller.modify(stream, _OUT)
+            else:
+                self._dequeue(stream)
+
+    def watch(stream, call, read=True, write=False):
+        global _queue
+        if core._io_queue is not _queue:  # the first time, or a new event loop
+            _calls.clear()
+            _queue = core._io_queue = _Queue(core._io_queue)
+        mask = (_IN if read else 0) | (_OUT if write else 0)
+        if id(stream) in _calls:
+            _queue.poller.modify(stream, mask)
+        else:
+            _queue.poller.register(stream, mask)
+        _calls[id(stream)] = call
+
+    def unwatch(stream):
+        if _calls.pop(id(stream), None) is not None:
+            _queue.poller.unregister(stream)
+
+    def adopt():
+        """There is one loop only."""
+
+else:
+    import asyncio
+
+    _watched = {}  # stream -> (call, read, write)
+    _loop = None  # where they are registered
+
+    def _run(call):
+        try:
+            call()
+        except Exception as e:
+            _failed(e)
+
+    def _register(stream, call, read, write):
+        if read:
+            _loop.add_reader(stream, _run, call)
+        else:
+            _loop.remove_reader(stream)
+        if write:
+            _loop.add_writer(stream, _run, call)
+        else:
+            _loop.remove_writer(stream)
+
+    def watch(stream, call, read=True, write=False):
+        _watched[stream] = call, read, write
+        if _loop is not None and not _loop.is_closed():
+            _register(stream, call, read, write)
+
+    def unwatch(stream):
+        if _watched.pop(stream, None) and _loop is not None and not _loop.is_closed():
+            _loop.remove_reader(stream)
+            _loop.remove_writer(stream)
+
+    def adopt():
+        """Let the loop that runs now call for what was watched outside of it."""
+        global _loop
+        running = asyncio.get_running_loop()
+        if running is _loop:
+            return
+        if _loop is not None and not _loop.is_closed():
+            for stream in _watched:
+                _loop.remove_reader(stream)
+                _loop.remove_writer(stream)
+        _loop = running
+        for stream, (call, read, write) in _watched.items():
+            _register(stream, call, read, write)
