@@ -56,10 +56,9 @@ class Item:
                 raise ToolError("argument %s is missing" % key)
             else:
                 out[key] = param.default
-        if len(given) > len(out) or any(key not in self.params for key in given):
-            for key in given:
-                if key not in self.params:
-                    raise ToolError("argument %s is not known to this %s" % (key, self.what))
+        for key in given:
+            if key not in self.params:
+                raise ToolError("argument %s is not known to this %s" % (key, self.what))
         return out
 
 
