@@ -185,6 +185,11 @@ test: setup ## every test
 	@$(MAKE) --no-print-directory firmware
 	$(PY) -m pytest -v -ra --durations=10 $(PYTEST_ARGS)
 
+.PHONY: conformance
+conformance: setup ## the official conformance suites, on the unix build and the emulated Pico
+	@$(MAKE) --no-print-directory unix pico
+	@$(PY) tests/conformance/run.py
+
 .PHONY: soak
 soak: setup ## the same properties at large counts, with new seeds, which it prints
 	@$(MAKE) --no-print-directory firmware
@@ -196,6 +201,10 @@ bench: setup ## speed, latency, heap and size figures
 	$(PY) tests/bench/run.py
 
 LONGEST_FILE := 450
+.PHONY: docs
+docs: $(VENV)/.stamp ## make docs/protocol.md from the tables it describes
+	@$(PY) tools/protocol_page.py
+
 .PHONY: lint
 lint: $(VENV)/.stamp ## style: ruff, and no file longer than 450 lines
 	$(VENV)/bin/ruff check
