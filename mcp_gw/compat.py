@@ -97,12 +97,8 @@ if MICROPYTHON:
                 # A cancellation, such as asyncio.wait_for lives on, is meant for `steps`.
                 thrown = e
 
-    def readable(stream):
-        """Wait until `stream`, which is pollable, can be read."""
-        yield asyncio.core._io_queue.queue_read(stream)
-
     def pollable(stream):
-        """Whether readable() may be used; on another stream it would crash the interpreter."""
+        """Whether the event loop can wait for it; another stream would crash the interpreter."""
         import select
 
         try:
@@ -168,8 +164,6 @@ else:
                 await asyncio.sleep(0)
         finally:
             steps.close()
-
-    readable = None
 
     def pollable(stream):
         """The streams a gateway has under CPython are objects in memory."""

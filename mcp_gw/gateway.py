@@ -11,7 +11,6 @@ from .compat import (
     forget_tasks,
     kbd_intr,
     pollable,
-    readable,
     run_until,
     sleep_ms,
     spawn,
@@ -28,6 +27,7 @@ from .protocol.jsonvalue import checked
 from .protocol.revisions import BY_NAME, LATEST_LEGACY
 from .protocol.server import Server
 from .protocol.session import Session
+from .reactor import unwatch, watch
 from .registry import Registry, check_name
 from .tells import Tells
 from .transports.link import random_hex
@@ -117,14 +117,15 @@ class Gateway(Declares, Tells):
         if not self.ports and not self._http:
             self.open(*transports, **options)
         self._running = True
-        pumps = [spawn(self._pump(port)) for port in self.ports]
+        pumps = [self._attend(port) for port in self.ports]
         try:
             while self._running:
                 self._tick()
                 await sleep_ms(20 if self._tasks else 100)
         finally:
             for pump in pumps:
-                pump.cancel()
+                if pump:
+                    pump.cancel()
             self.close()
 
     def poll(self, *transports, **options):
@@ -139,8 +140,8 @@ class Gateway(Declares, Tells):
             n = port.fill()
             if n > 0:
                 count += self._drain(port)
-            elif n < 0 and not port.session.under_way:
-                self.ports.remove(port)
+            elif n < 0:
+                port.ended = True
         self._tick()
         if self._tasks or self._http:
             run_until(_turn())
@@ -179,6 +180,7 @@ class Gateway(Declares, Tells):
         for server in self._http:
             server.close()
         for port in self.ports:
+            unwatch(port.stream)
             if self._listening:
                 self._listening.close(port)
             port.session.drop()
@@ -240,33 +242,45 @@ class Gateway(Declares, Tells):
         server.listen()
         self._http.append(server)
 
-    async def _pump(self, port):
-        try:
-            await self._serve_port(port)
-        except Exception as e:
-            # The stream itself fails; the other ports go on.
-            self.log_exception(e)
-        if self._running and port in self.ports:
-            self.ports.remove(port)
-            self.leave(port.session)
-            self._running = bool(self.ports or self._http)
+    def _attend(self, port):
+        """Serve a port whenever it is ready; returns a task where it has to be looked at."""
+        if not pollable(port.stream):
+            return spawn(self._pump(port))
+        watch(port.stream, lambda: self._ready(port))
+        return None
 
-    async def _serve_port(self, port):
-        waits = pollable(port.stream)
-        while self._running:
+    async def _pump(self, port):
+        while port in self.ports and not port.ended:
+            if not self._ready(port):
+                await sleep_ms(2)
+            elif self._tasks:
+                await sleep_ms(0)
+
+    def _ready(self, port):
+        """Read once and handle what is complete. Returns whether there was anything."""
+        try:
             n = port.fill()
             if n > 0:
                 self._drain(port)
-                if self._tasks:
-                    await sleep_ms(0)
             elif n < 0:
-                while port.session.under_way:
-                    await sleep_ms(10)
-                return
-            elif waits:
-                await readable(port.stream)
-            else:
-                await sleep_ms(2)
+                self._end(port)
+        except Exception as e:
+            # The stream itself fails; the other ports go on.
+            self.log_exception(e)
+            self._end(port)
+            self._remove(port)
+            return False
+        return n > 0
+
+    def _end(self, port):
+        """No more will come; what is under way is still answered."""
+        port.ended = True
+        unwatch(port.stream)
+
+    def _remove(self, port):
+        self.ports.remove(port)
+        self.leave(port.session)
+        self._running = self._running and bool(self.ports or self._http)
 
     def _drain(self, port):
         count = 0
@@ -290,8 +304,10 @@ class Gateway(Declares, Tells):
             self._lines = 0
             gc.collect()
         second = self.clock.tick(now)
-        for port in self.ports:
+        for port in self.ports[:]:
             port.link.tick()
+            if port.ended and not port.session.under_way:
+                self._remove(port)
         for server in self._http:
             server.tick(now)
         if second and self._tasks_kept:

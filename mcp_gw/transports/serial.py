@@ -99,6 +99,7 @@ class Port:
         self._tx = bytearray(_TX_SIZE)
         self._plain = True  # no MCP message and no hello yet: a person may be looking
         self._mid_line = False
+        self.ended = False  # nothing more will come in
 
     def fill(self):
         """Read once. Returns the number of bytes, 0 when there are none now, -1 at the end."""
