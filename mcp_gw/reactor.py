@@ -47,11 +47,14 @@ if MICROPYTHON:
 
         def wait_io_event(self, dt):
             calls = _calls
+            core.cur_task = None  # no task runs: any may be cancelled from here
             for stream, event in self.poller.ipoll(dt):
                 call = calls.get(id(stream))
                 if call is None:
                     self._wake(stream, event)
                     continue
+                # No task runs now; the one that ran last may be what gets cancelled.
+                core.cur_task = None
                 try:
                     call()
                 except Exception as e:
