@@ -237,7 +237,7 @@ class Server:
         if revision is None or not revision.modern:
             if session.check:  # a header that differs is the nearer cause
                 session.check(REQUEST, buf, spans)
-            data = {"supported": SUPPORTED, "requested": str(name)}
+            data = {"supported": MODERN, "requested": str(name)}
             raise ProtocolError(UNSUPPORTED_VERSION, "unsupported protocol version", data, 400)
         if len(meta) <= _META_KEPT:
             session.meta = meta
