@@ -2,8 +2,8 @@
 
 Loaded when a tool is declared with a raw schema. All keywords of validation are known; format and
 what says nothing about validity (title, examples, contentEncoding ...) are annotations, and
-unknown keywords are ignored. References stay within the schema. What restricts and yet would have
-to be ignored ($dynamicRef, unevaluated..., another dialect) is refused by supported().
+unknown keywords are ignored. References stay within the schema; what would lead elsewhere (a
+remote $ref, an $id within, another dialect) is refused by supported().
 """
 
 from .errors import ToolError
@@ -15,6 +15,8 @@ from .schema_shape import supported, target  # noqa: F401 (supported is for our 
 
 MAX_DEPTH = 64  # schemas within schemas, references included
 MAX_STEPS = 50_000  # schemas applied to values in one check
+
+_LATE = ("oneOf", "not", "contains", "unevaluatedProperties", "unevaluatedItems")
 
 
 def check(schema, value, what="argument"):
@@ -69,8 +71,9 @@ def _fault(run, schema, value, depth):
             why.append((found[0] + " " + found[1]).strip())
         else:
             return "", "fits none of its forms (%s)" % "; ".join(why[:4])
-    if "oneOf" in schema or "not" in schema or "contains" in schema:
-        return _count_fault(run, schema, value, depth)
+    for key in _LATE:
+        if key in schema:
+            return _late_fault(run, schema, value, depth)
     return None
 
 
@@ -88,9 +91,10 @@ def _parts(run, schema, value, depth):
     """Yield (step, schema, value) of all that must be valid too. step: how the value is reached
     from this one: None (it is this one), an index, a name, or (name,) for the name itself."""
     get = schema.get
-    part = get("$ref")
-    if part is not None:
-        yield None, target(run.root, part), value
+    # $dynamicRef differs where several schemas with an $id are joined, which supported() refuses.
+    for key in ("$ref", "$dynamicRef"):
+        if key in schema:
+            yield None, target(run.root, schema[key]), value
     for part in get("allOf", ()):
         yield None, part, value
     part = get("if")
@@ -130,8 +134,9 @@ def _parts(run, schema, value, depth):
                 yield key, rest, inner
 
 
-def _count_fault(run, schema, value, depth):
-    """The rules for which it matters how many schemas, or items, fit."""
+def _late_fault(run, schema, value, depth):
+    """The rules for which it matters how many schemas, or items, fit; and those about what no
+    other rule has looked at."""
     options = schema.get("oneOf")
     if options is not None:
         fit = 0
@@ -153,7 +158,49 @@ def _count_fault(run, schema, value, depth):
             return "", "must contain %s or more items of the form due, not %d" % (least, fit)
         if most is not None and fit > most:
             return "", "must contain %s or fewer items of the form due, not %d" % (most, fit)
+    for key, kind in (("unevaluatedProperties", dict), ("unevaluatedItems", list)):
+        if key in schema and isinstance(value, kind):
+            part = schema[key]
+            seen = _evaluated(run, schema, value, depth, key)
+            for step in value if kind is dict else range(len(value)):
+                if step not in seen:
+                    found = _fault(run, part, value[step], depth)
+                    if found is not None:
+                        return _joined(step, found[0]), found[1]
     return None
+
+
+def _evaluated(run, schema, value, depth, asks=None):
+    """Names or indexes (a set) of what some rule of `schema`, for which `value` is valid, has
+    looked at. asks: the unevaluated... keyword on whose behalf this is."""
+    seen = set()
+    if isinstance(schema, bool):
+        return seen
+    for step, part, inner in _parts(run, schema, value, depth):
+        if step is None:
+            seen.update(_evaluated(run, part, inner, depth))
+        elif not isinstance(step, tuple):
+            seen.add(step)
+    get = schema.get
+    options = list(get("anyOf", ())) + list(get("oneOf", ()))
+    if "if" in schema:
+        options.append(schema["if"])
+    for part in options:
+        if _fault(run, part, value, depth) is None:
+            seen.update(_evaluated(run, part, value, depth))
+    if isinstance(value, dict):
+        for key in ("additionalProperties", "unevaluatedProperties"):
+            if key in schema and key != asks:
+                seen.update(value)
+    elif isinstance(value, list):
+        part = get("contains")
+        for i, item in enumerate(value):
+            if part is not None and _fault(run, part, item, depth) is None:
+                seen.add(i)
+        for key in ("items", "unevaluatedItems"):
+            if key in schema and key != asks:
+                seen.update(range(len(value)))
+    return seen
 
 
 def _own_fault(schema, value):

@@ -9,7 +9,8 @@ _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 # What the value of a keyword has to be; the keywords that are not here are not looked at.
 _SHAPES = {
     "a schema": (
-        "items contains additionalProperties propertyNames not if then else contentSchema"
+        "items contains additionalProperties propertyNames not if then else contentSchema "
+        "unevaluatedItems unevaluatedProperties"
     ),
     "a list of schemas": "allOf anyOf oneOf prefixItems",
     "schemas by name": "$defs definitions properties dependentSchemas",
@@ -25,10 +26,10 @@ _SHAPES = {
     "lists of strings by name": "dependentRequired",
     "a type or a list of types": "type",
     "a pattern": "pattern",
-    "a reference into this schema (#/...)": "$ref",
+    "a reference into this schema (#...)": "$ref $dynamicRef",
 }
-# They restrict, so they must not be ignored.
-_REFUSED = ("$dynamicRef", "unevaluatedProperties", "unevaluatedItems")
+# What holds values rather than schemas.
+_VALUES = ("const", "enum", "default", "examples")
 
 
 def supported(schema, where="schema"):
@@ -51,8 +52,6 @@ def _look(schema, where, root, shapes, refs):
         raise ConfigError("%s: an $id within a schema cannot be checked" % where)
     for key, value in schema.items():
         place = "%s.%s" % (where, key)
-        if key in _REFUSED:
-            raise ConfigError("%s cannot be checked" % place)
         shape = shapes.get(key)
         if shape is not None:
             if not _has_shape(shape, value):
@@ -61,7 +60,7 @@ def _look(schema, where, root, shapes, refs):
                 _look(part, place + name, root, shapes, refs)
         if key == "pattern":
             compiled(value)
-        elif key == "$ref" and value not in refs:
+        elif key in ("$ref", "$dynamicRef") and value not in refs:
             refs.append(value)
             _look(target(root, value), value, root, shapes, refs)
 
@@ -99,7 +98,7 @@ def _has_shape(shape, value):
         if isinstance(value, list):
             return value and all(v in _TYPES for v in value)
         return value in _TYPES
-    if shape in ("a pattern", "a reference into this schema (#/...)"):
+    if shape in ("a pattern", "a reference into this schema (#...)"):
         return isinstance(value, str)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -115,10 +114,10 @@ def _strings(value):
 def target(root, ref):
     """The schema that the reference `ref` in the schema `root` refers to; ConfigError if it is
     not within it."""
+    if ref[:1] != "#":
+        raise ConfigError("$ref %s: only references within the schema (#...) are followed" % ref)
     found = root
-    if ref != "#":
-        if ref[:2] != "#/":
-            raise ConfigError("$ref %s: only references that begin with #/ are followed" % ref)
+    if ref[:2] == "#/":
         for step in ref[2:].split("/"):
             if "%" in step:
                 step = _decoded(step)
@@ -126,8 +125,28 @@ def target(root, ref):
             try:
                 found = found[int(step) if isinstance(found, list) else step]
             except (KeyError, IndexError, ValueError, TypeError):
-                raise ConfigError("$ref %s leads nowhere" % ref) from None
+                found = None
+                break
+    elif ref != "#":
+        found = _anchored(root, ref[1:])
+    if found is None:
+        raise ConfigError("$ref %s leads nowhere" % ref)
     return found
+
+
+def _anchored(node, name):
+    """The schema in `node` with this $anchor, or None."""
+    if isinstance(node, dict):
+        if name in (node.get("$anchor"), node.get("$dynamicAnchor")):
+            return node
+        parts = [part for key, part in node.items() if key not in _VALUES]
+    else:
+        parts = node if isinstance(node, list) else ()
+    for part in parts:
+        found = _anchored(part, name)
+        if found is not None:
+            return found
+    return None
 
 
 def _decoded(text):

@@ -79,16 +79,20 @@ def nested(inner):
             **dict.fromkeys(("properties", "dependentSchemas"), members),
             **dict.fromkeys(("not", "if", "then", "else", "items", "contains"), inner),
             "additionalProperties": inner,
+            "unevaluatedProperties": inner,
+            "unevaluatedItems": inner,
             "propertyNames": inner,
             "patternProperties": st.dictionaries(PATTERNS, inner, max_size=2),
-            "$ref": st.sampled_from(["#/$defs/one", "#/$defs/two", "#/$defs/a~1b"]),
+            "$ref": st.sampled_from(["#/$defs/one", "#/$defs/two", "#/$defs/a~1b", "#mark"]),
         },
         max_size=4,
     )
 
 
 SCHEMAS = st.recursive(st.one_of(st.booleans(), some_of(PLAIN)), nested, max_leaves=6)
-DEFINITIONS = st.fixed_dictionaries({name: some_of(PLAIN) for name in ("one", "two", "a/b")})
+DEFINITIONS = st.fixed_dictionaries(
+    {name: some_of(PLAIN) for name in ("one", "two", "a/b", "three")}
+)
 
 
 def verdict(schema, value):
@@ -113,6 +117,7 @@ def muddled(schema):
 @given(SCHEMAS, DEFINITIONS, st.lists(VALUES, min_size=1, max_size=8))
 def test_any_schema(schema, definitions, values):
     if isinstance(schema, dict):
+        definitions["three"]["$anchor"] = "mark"
         schema = {**schema, "$defs": definitions}
     jsonschema.Draft202012Validator.check_schema(schema)
     try:

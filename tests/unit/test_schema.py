@@ -119,6 +119,63 @@ TABLE = (
     ({"format": "ipv4", "title": "x", "unknown": {"type": 5}, "default": 3}, ("x", 1), ()),
     ({"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "a:b"}, (1,), ()),
     ({"properties": {"items": {"type": "array"}, "$ref": {"const": 1}}}, ({"$ref": 1},), ()),
+    (
+        {"$defs": {"a": {"$anchor": "x", "const": 1}}, "properties": {"p": {"$ref": "#x"}}},
+        ({"p": 1}, {}),
+        ({"p": 2},),
+    ),
+    (
+        {"$dynamicAnchor": "n", "properties": {"n": {"$dynamicRef": "#n"}}, "type": "object"},
+        ({"n": {"n": {}}},),
+        ({"n": {"n": 1}}, 1),
+    ),
+    (
+        {"properties": {"a": True}, "unevaluatedProperties": False},
+        ({}, {"a": 1}, [1]),
+        ({"b": 1}, {"a": 1, "b": 2}),
+    ),
+    (
+        {
+            "allOf": [{"properties": {"a": True}}, {"$ref": "#/$defs/b"}],
+            "$defs": {"b": {"patternProperties": {"^b": True}}},
+            "unevaluatedProperties": {"type": "integer"},
+        },
+        ({"a": "x", "bx": "y", "c": 1},),
+        ({"c": "x"},),
+    ),
+    (
+        {
+            "anyOf": [
+                {"properties": {"k": {"const": 1}, "a": True}, "required": ["k"]},
+                {"properties": {"k": {"const": 2}, "b": True}, "required": ["k"]},
+            ],
+            "unevaluatedProperties": False,
+        },
+        ({"k": 1, "a": 0}, {"k": 2, "b": 0}),
+        ({"k": 1, "b": 0}, {"k": 2, "a": 0}, {"k": 3}),
+    ),
+    (
+        {
+            "if": {"properties": {"a": {"const": 1}}, "required": ["a"]},
+            "then": {"properties": {"b": True}},
+            "else": {"properties": {"c": True}},
+            "unevaluatedProperties": False,
+        },
+        ({"a": 1, "b": 0}, {"c": 0}),
+        ({"a": 1, "c": 0}, {"a": 2}, {"b": 0}),
+    ),
+    (
+        {"allOf": [{"additionalProperties": True}], "unevaluatedProperties": False},
+        ({"a": 1},),
+        (),
+    ),
+    (
+        {"prefixItems": [True], "contains": {"const": 5}, "unevaluatedItems": False},
+        ([1, 5], [5], {}),
+        ([1, 5, 2],),
+    ),
+    ({"allOf": [{"items": True}], "unevaluatedItems": False}, ([1, 2],), ()),
+    ({"unevaluatedItems": {"const": 1}}, ([1, 1], []), ([2],)),
     ({"const": "\U0001f600"}, ("\U0001f600",), ("\U0001f601",)),
 )
 
@@ -224,12 +281,11 @@ def test_what_cannot_be_checked_is_refused():
         ({"$ref": "#/$defs/a"}, "$ref #/$defs/a"),
         ({"$ref": "other.json"}, "$ref other.json"),
         ({"$ref": "https://example.org/s"}, "$ref https://example.org/s"),
-        ({"$ref": "#anchor"}, "$ref #anchor"),
+        ({"$ref": "#anchor", "enum": [{"$anchor": "anchor"}]}, "$ref #anchor"),
         ({"$ref": 1}, "schema.$ref"),
         ({"$ref": "#/x/0", "x": [{"type": "y"}]}, "#/x/0.type"),
-        ({"$dynamicRef": "#a"}, "schema.$dynamicRef"),
-        ({"unevaluatedProperties": False}, "schema.unevaluatedProperties"),
-        ({"unevaluatedItems": False}, "schema.unevaluatedItems"),
+        ({"$dynamicRef": "#a"}, "$ref #a leads nowhere"),
+        ({"unevaluatedProperties": 1}, "schema.unevaluatedProperties"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "schema: only the dialect"),
         ({"properties": {"a": {"$id": "b"}}}, "schema.properties.a: an $id"),
     ):
