@@ -374,7 +374,8 @@ def _text(raw):
 
 
 def _accepts(plan, accept):
-    """Note what the Accept header (bytes or None) allows."""
+    """Note what the Accept header (bytes or None) allows. A client that names event streams first
+    gets its answers as events."""
     if accept is None:
         plan.json = plan.events = True
         return
@@ -384,6 +385,6 @@ def _accepts(plan, accept):
         if more.replace(b" ", b"") in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000"):
             continue
         if kind in (b"application/json", b"application/*", b"*/*"):
-            plan.json = True
+            plan.json = plan.json or not plan.events
         if kind in (b"text/event-stream", b"text/*", b"*/*"):
             plan.events = True
