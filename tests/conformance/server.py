@@ -1,7 +1,7 @@
 """The server that the official conformance suites are run against.
 
-    micropython server.py [PORT] [NAME=VALUE ...]    over HTTP, PORT 0 or none: a free one
-    on a board: `import server; server.make().run()` serves the console
+    micropython server.py [NAME=VALUE ...] PORT    over HTTP
+    as main.py of a board                          on the console
 
 What it offers has names and texts that the suites know; NAME=VALUE are settings of the gateway.
 """
@@ -39,12 +39,14 @@ def make(**settings):
 
 
 def main(arguments):
-    port = int(arguments[0]) if arguments else 0
+    if not arguments:
+        make().run()
+        return
     settings = {}
-    for pair in arguments[1:]:
+    for pair in arguments[:-1]:
         name, value = pair.split("=")
         settings[name] = int(value)
-    make(**settings).run("http", port=port)
+    make(**settings).run("http", port=int(arguments[-1]))
 
 
 if __name__ == "__main__":
