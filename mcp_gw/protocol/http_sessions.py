@@ -155,6 +155,9 @@ class Sessions:
         self._leave = leave
         self._table = {}
 
+    def __len__(self):
+        return len(self._table)
+
     def get(self, id, principal):
         """The HttpSession of an id (bytes), None if there is none or it is somebody else's."""
         found = self._table.get(id)

@@ -26,11 +26,17 @@ import socket
 
 from ..compat import HAS_STDERR, MICROPYTHON, const, ticks_diff, ticks_ms
 from ..errors import ConfigError
-from ..protocol.http_connection import CLOSED, CLOSING, IDLE, RECEIVING, Connection, Limits
-from ..protocol.http_sessions import Sessions
-from ..protocol.streamable_server import Site, StreamableServer
+from ..http_app import http_app
+from ..protocol.http_connection import (
+    CLOSED,
+    CLOSING,
+    IDLE,
+    PENDING,
+    RECEIVING,
+    Connection,
+    Limits,
+)
 from ..reactor import adopt, unwatch, watch
-from .link import random_hex
 
 _IN_SIZE = 65536 if HAS_STDERR else 2048
 _OUT_SIZE = 32768 if HAS_STDERR else 2048
@@ -175,6 +181,7 @@ class HttpServer:
         endpoints=True,
         **more,
     ):
+        mutual = more.get("client_ca") is not None
         if more:
             from ..auth import guard_from
             from ..tls_server import tls_from
@@ -184,18 +191,12 @@ class HttpServer:
             guard = guard_from(more, gateway.clock.unix, gateway.log, path, scheme) or guard
             if more:
                 raise ConfigError("option %s of http is not known" % sorted(more)[0])
-        if endpoints is True:
-            from ..endpoints import Endpoints
-
-            endpoints = Endpoints(gateway)
         loopback = host in _LOOPBACK
-        if not loopback and guard is None and not insecure:
+        if not (loopback or guard is not None or mutual or insecure):
             raise ConfigError(
-                "listening on %s lets others in: give token= (or another guard), or insecure=True"
-                " if everybody there may use every tool" % host
+                "listening on %s lets others in: give token= (or another guard, or client_ca=),"
+                " or insecure=True if everybody there may use every tool" % host
             )
-        if not isinstance(path, str) or path[:1] != "/":
-            raise ConfigError("path begins with /")
         if type(port) is not int or not 0 <= port <= 65535:
             raise ConfigError("port must be from 0 to 65535")
         self._host = host
@@ -213,28 +214,12 @@ class HttpServer:
             config["http_quiet_s"] * 1000,
             _OUT_SIZE,
         )
-        sessions = Sessions(
-            config["http_sessions"],
-            config["http_session_s"] * 1000,
-            config["http_replay_bytes"],
-            lambda: random_hex(32),
-            gateway.join,
-            gateway.leave,
-        )
-        site = Site(loopback, _lower("hosts", hosts), _lower("origins", origins))
-        self.app = StreamableServer(
-            gateway.dispatch.take,
-            gateway.leave,
-            gateway.registry.tools,
-            sessions,
-            path,
-            site,
-            guard,
-            endpoints,
-            gateway.log_exception,
+        self.app = http_app(
+            gateway, path, loopback, hosts, origins, guard, endpoints, self._figures
         )
         self.buf = bytearray(_IN_SIZE)  # what comes in, of whichever connection
         self.connections = []
+        self.accepted = self.refused = 0  # connections so far
         self._listener = None
         self.limits.now = self.app.now = ticks_ms()
 
@@ -283,6 +268,18 @@ class HttpServer:
             connection.close()
         self.app.tick(self.limits.now)
 
+    def _figures(self):
+        """Rows for /metrics."""
+        sessions = len(self.app.sessions)
+        pending = sum(one.phase == PENDING for one in self.connections)
+        return [
+            ("http_connections", "gauge", "HTTP connections now", len(self.connections)),
+            ("http_requests_pending", "gauge", "HTTP requests without an answer yet", pending),
+            ("http_connections_total", "counter", "HTTP connections so far", self.accepted),
+            ("http_refused_total", "counter", "Connections there was no room for", self.refused),
+            ("http_sessions", "gauge", "Sessions of legacy clients over HTTP", sessions),
+        ]
+
     def forget(self, connection):
         """A connection has closed."""
         self.connections.remove(connection)
@@ -303,7 +300,9 @@ class HttpServer:
 
     def _take(self, sock, peer):
         sock.setblocking(False)
+        self.accepted += 1
         room = len(self.connections) < self._most or self._make_room()
+        self.refused += not room
         if not room and len(self.connections) >= self._most + _REFUSED:
             sock.close()
             return
@@ -333,12 +332,3 @@ class HttpServer:
                 found.close()
                 return True
         return False
-
-
-def _lower(name, given):
-    if isinstance(given, str):
-        given = (given,)
-    for text in given:
-        if not isinstance(text, str):
-            raise ConfigError("%s must be a list of text" % name)
-    return {text.lower() for text in given}

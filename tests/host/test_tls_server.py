@@ -14,6 +14,7 @@ import targets
 from authority import CA, DAY, LOCAL, NOW
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from waiting import PATIENCE_S, ReservedPort
 
 LISTENER = Path(__file__).with_name("tls_listener.py")
 
@@ -30,9 +31,8 @@ def theirs(tmp_path_factory):
 
 class Listener:
     def __init__(self, command, options):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.reserved = ReservedPort()
+        self.port = self.reserved.number
         options = {name: str(value) for name, value in options.items()}
         self.process = subprocess.Popen(
             [*command, str(LISTENER), str(self.port)],
@@ -57,6 +57,7 @@ class Listener:
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
+        self.reserved.close()
         self.process.stdout.close()
 
 
@@ -84,7 +85,7 @@ def talk(listener, authority, own=None, line=b"hello\n", **limits):
     if own:
         context.load_cert_chain(*own)
     with (
-        socket.create_connection(("127.0.0.1", listener.port), timeout=60) as plain,
+        socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE_S) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as stream,
     ):
         stream.sendall(line)
@@ -182,7 +183,7 @@ def test_peers_that_do_not_speak_tls(listen, ours):
     listener = listen(cert=paths[0], key=paths[1])
     assert listener.said() == "listening"
     for noise in (b"GET /mcp HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"\0" * 70000, b""):
-        with socket.create_connection(("127.0.0.1", listener.port), timeout=60) as plain:
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE_S) as plain:
             try:
                 plain.sendall(noise)
                 plain.shutdown(socket.SHUT_WR)
