@@ -93,13 +93,18 @@ class Declares:
     def remove_prompt(self, name):
         self.registry.prompts.remove(name)
 
-    def upstream(self, name, url=None, queueable=(), expiry_s=None, **options):
+    def upstream(
+        self, name, url=None, queueable=(), expiry_s=None, sampling=None, offers=None, **options
+    ):
         """Forward to an upstream MCP server; its tools appear as NAME_TOOL.
 
         url: of its Streamable HTTP endpoint; None: the server that the bridge at the other end of
         the serial line knows under this name. queueable: names of its tools that may wait in the
         queue while it cannot be reached; such a call expires after expiry_s seconds (default: the
-        setting queue_expiry_s). Further options are HttpUpstream's.
+        setting queue_expiry_s). sampling: a function(params: dict) -> str or dict, plain or async,
+        that answers the server's requests for sampling in place of the client. offers: what of it
+        clients are shown: some of "tools", "prompts", "resources" (default: all of it over HTTP,
+        tools over a serial line). Further options are HttpUpstream's.
         """
         check_name(name)
         if url is None:
@@ -110,6 +115,9 @@ class Declares:
             from .route.http_upstream import HttpUpstream
 
             upstream = HttpUpstream(name, url, **options)
+        upstream.sampling = sampling
+        if offers is not None:
+            upstream.offers = offers
         self._hub().add(upstream, queueable, expiry_s or self.config["queue_expiry_s"])
         if queueable and self.upstreams.forwarder.outbox is None:
             self.queue()

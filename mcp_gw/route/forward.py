@@ -2,21 +2,17 @@
 
 from ..compat import const, ticks_diff
 from ..errors import (
-    INTERNAL_ERROR,
     INVALID_PARAMS,
-    QUEUE_FULL,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNAVAILABLE,
-    GatewayError,
-    NoAnswer,
-    QueueFull,
     Unavailable,
 )
-from ..protocol.framing import META, NAME, PARAMS, new_spans, scan
-from ..protocol.jsontext import joined, loads, one_line
+from ..protocol.framing import new_spans, scan
+from ..protocol.jsontext import joined, one_line
 from ..protocol.jsonvalue import dumps
-from ..protocol.results import error, progress
+from ..protocol.results import error
 from ..transports.link import random_hex
+from .passage import Passage, spliced
 from .upstream import error_of
 
 _DELIVERY_MS = const(500)  # between looks at the queue
@@ -31,17 +27,21 @@ class Forwarder:
     """Forwards calls for one gateway.
 
     server: the Server (its spans are those of the message in hand); router: a Router;
-    config: the gateway's settings; log: function(text); work: function(coroutine) that runs it.
+    config: the gateway's settings; log: function(text); work: function(coroutine) that runs it and
+    returns its task; seal: function() -> (Seal, now in seconds).
     """
 
-    def __init__(self, server, router, config, log, work):
-        self._server = server
+    def __init__(self, server, router, config, log, work, seal):
+        self.server = server
         self._router = router
-        self._timeout_ms = config["call_timeout_ms"]
+        self.counters = server.counters
+        self.seal = seal
+        self.timeout_ms = config["call_timeout_ms"]
+        self.ask_timeout_ms = config["ask_timeout_ms"]
         self._ttl_s = config["outcome_ttl_s"]
         self._most = config["max_calls"]
         self._log = log
-        self._work = work
+        self.work = work
         self._spans = new_spans()
         self._count = 0
         self.mix(b"")
@@ -60,7 +60,7 @@ class Forwarder:
         """Keys begin with a prefix that no other board and no other start of this one has."""
         self._prefix = random_hex(16, entropy)
 
-    def _new_key(self):
+    def new_key(self):
         self._count += 1
         return "%s-%08x" % (self._prefix, self._count)
 
@@ -68,118 +68,22 @@ class Forwarder:
         """Carry out the CALL just received, whose arguments are still spans of `buf`."""
         route = self._router.find(request.name)
         if route is None:
-            self._refuse(request, port, INVALID_PARAMS, "unknown tool " + request.name)
+            self.refuse(request, port, INVALID_PARAMS, "unknown tool " + request.name)
             return
         request.begin(self._most, port)
-        upstream = route.upstream
-        spans = self._server.spans
-        extra = b""
-        key = kept = None
-        if route.expiry_s is not None:
-            key = self._new_key()
-            extra = ('"mcp-gw/key":"%s"' % key).encode()
-            if self.outbox is not None:
-                kept = joined(_spliced(buf, spans, route.name, b"{" + extra + b"}"))
-        on_progress = None
-        if request.token is not None:
-            token = '"progressToken":%d' % upstream.next_token()
-            extra += (b"," if extra else b"") + token.encode()
+        upstream, name = route.upstream, route.name
+        passage = Passage(self, request, port, upstream, "tools/call", name, route.expiry_s)
+        passage.begin(buf, self.server.spans)
 
-            def on_progress(raw):
-                if request.stale:
-                    return
-                params = loads(raw, b"\\" in raw)
-                row = [params.get(key) for key in ("progress", "total", "message")]
-                try:
-                    port.send(progress(request, *row))
-                except ValueError:
-                    pass  # what the upstream sent is no report
+    def forward(self, request, port, buf, method, upstream, name=None):
+        """Pass on the request just received, whose params are still spans of `buf`. name: raw JSON
+        of params.name for the upstream, None to leave it."""
+        request.begin(self._most, port)
+        Passage(self, request, port, upstream, method, name).begin(buf, self.server.spans)
 
-        def done(ok, raw, err):
-            if not request.end():
-                return
-            try:
-                self._answer(request, port, route, key, kept, ok, raw, err)
-            except Exception as e:
-                # No memory, a flash that fails: somebody waits for an answer all the same.
-                told = "%s: %s" % (type(e).__name__, e)
-                self._refuse(request, port, INTERNAL_ERROR, told)
-
-        parts = _spliced(buf, spans, route.name, upstream.meta(extra))
-        self._start(upstream, parts, done, on_progress)
-
-    def _start(self, upstream, parts, done, on_progress=None):
-        begin = getattr(upstream, "begin", None)
-        if begin is None:
-            # An asynchronous upstream takes its time, and the buffer is wanted back.
-            self._work(self._ask(upstream, [joined(parts)], done, on_progress))
-            return
-        try:
-            begin("tools/call", parts, self._timeout_ms, done, on_progress)
-        except Unavailable as e:
-            done(False, None, e)
-
-    async def _ask(self, upstream, parts, done, on_progress):
-        try:
-            ok, raw = await upstream.request("tools/call", parts, self._timeout_ms, on_progress)
-        except GatewayError as e:
-            done(False, None, e)
-        except Exception as e:
-            # Whatever went wrong, somebody waits for an answer.
-            done(False, None, NoAnswer("%s: %s" % (type(e).__name__, e)))
-        else:
-            done(ok, one_line(raw), None)
-
-    def _answer(self, request, port, route, key, kept, ok, raw, err):
-        if not ok and err is None:
-            code, message = error_of(bytes(raw))
-            if code == UPSTREAM_UNAVAILABLE:
-                err = Unavailable(message)
-            elif code == UPSTREAM_TIMEOUT:
-                err = NoAnswer(message)
-        if err is not None:
-            if kept is not None:
-                self._queue(request, port, route, key, kept)
-                return
-            code = UPSTREAM_TIMEOUT if isinstance(err, NoAnswer) else UPSTREAM_UNAVAILABLE
-            self._refuse(request, port, code, str(err))
-            return
-        if raw[0] != 0x7B:
-            told = "%s answered with something that is no JSON object" % route.upstream.name
-            self._refuse(request, port, INTERNAL_ERROR, told)
-            return
-        parts = [b'{"jsonrpc":"2.0","id":', request.id]
-        if not ok:
-            self._server.counters.error(code)
-            parts.extend((b',"error":', raw, b"}"))
-        elif request.revision.modern and not route.upstream.modern:
-            # A legacy upstream's result, for a client of the modern revision.
-            head = b',"result":{' + request.revision.result_members
-            at = 1
-            while raw[at] in b" \t":
-                at += 1
-            parts.extend((head[:-1] if raw[at] == 0x7D else head, raw[at:], b"}"))
-        else:
-            parts.extend((b',"result":', raw, b"}"))
-        port.answer(parts)
-
-    def _refuse(self, request, port, code, told):
-        self._server.counters.error(code)
+    def refuse(self, request, port, code, told):
+        self.counters.error(code)
         port.answer(error(request.id, code, told))
-
-    def _queue(self, request, port, route, key, kept):
-        tool = loads(route.name, b"\\" in route.name)
-        try:
-            self.outbox.put(key.encode(), route.upstream.name, tool, [kept], route.expiry_s)
-        except QueueFull as e:
-            self._refuse(request, port, QUEUE_FULL, str(e))
-            return
-        uri = "queue://" + key
-        told = "%s is not reachable: queued as %s, read %s" % (route.upstream.name, key, uri)
-        link = {"type": "resource_link", "uri": uri, "name": key, "mimeType": "application/json"}
-        members = [b'"content":', dumps([{"type": "text", "text": told}, link])]
-        row = dumps({"id": key, "uri": uri, "expires_s": route.expiry_s})
-        port.answer(self._server.result(request, members, meta=b'"mcp-gw/queued":' + row))
 
     def status(self, uri):
         """JSON text (str) of what is known of queue://ID, or None."""
@@ -212,10 +116,22 @@ class Forwarder:
             message = _WRAP + item.message + b"}"
             scan(message, 0, len(message), self._spans, 128)
             extra = b'"mcp-gw/key":"' + item.key + b'"'
-            parts = _spliced(message, self._spans, None, upstream.meta(extra))
-            self._start(upstream, parts, done)
+            parts = spliced(message, self._spans, None, upstream.meta(extra))
+            begin = getattr(upstream, "begin", None)
+            if begin is None:
+                self.work(self._send(upstream, [joined(parts)], done))
+            else:
+                begin("tools/call", parts, self.timeout_ms, done)
         except Exception as e:
             done(False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
+
+    async def _send(self, upstream, parts, done):
+        try:
+            ok, raw = await upstream.request("tools/call", parts, self.timeout_ms)
+        except Exception as e:
+            done(False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
+        else:
+            done(ok, one_line(raw), None)
 
     def _deliverable(self, name):
         upstream = self._router.upstreams.get(name)
@@ -232,7 +148,10 @@ class Forwarder:
                 err = Unavailable(message)
             else:
                 text = "%s (%d)" % (message, code)
-                raw = dumps({"content": [{"type": "text", "text": text}], "isError": True})
+                raw = _told(text)
+        elif err is None and self._router.upstreams[item.upstream].asks(raw):
+            failed = True
+            raw = _told("the tool asks for more input, and nobody waits for this call any more")
         if err is not None:
             self._log("queue: %s: %s\n" % (item.key.decode(), err))
             self.outbox.retry(item, self._looked)
@@ -244,23 +163,6 @@ class Forwarder:
             raise
 
 
-def _spliced(buf, spans, name, meta):
-    """The params of the message in `buf` as parts, with another name (raw JSON; None: as it is)
-    and _meta."""
-    view = memoryview(buf)
-    lo, hi = spans[2 * PARAMS], spans[2 * PARAMS + 1]
-    cuts = [(spans[2 * META], spans[2 * META + 1], meta)]
-    if name is not None:
-        cuts.append((spans[2 * NAME], spans[2 * NAME + 1], name))
-    parts = []
-    if cuts[0][0] < 0:
-        parts = [b'{"_meta":', meta, b","]
-        del cuts[0]
-        lo += 1
-    cuts.sort()
-    for start, end, new in cuts:
-        parts.append(view[lo:start])
-        parts.append(new)
-        lo = end
-    parts.append(view[lo:hi])
-    return parts
+def _told(text):
+    """JSON text of a tool result that says what failed."""
+    return dumps({"content": [{"type": "text", "text": text}], "isError": True})

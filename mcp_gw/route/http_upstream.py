@@ -76,6 +76,7 @@ class HttpUpstream(Upstream):
     """
 
     MAX_SESSION_ID = 256  # characters
+    offers = ("tools", "prompts", "resources")
     MAX_ASIDE = 16  # messages beside the calls (replies, cancellations) under way at once, and as
     # many more as calls may wait for answers
     REPLY_MS = 5000  # time for delivering a reply, or for ending a session

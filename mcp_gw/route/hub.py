@@ -14,7 +14,9 @@ class Hub:
         config = gateway.config
         caps = config["max_upstream_tools"], config["max_upstream_bytes"]
         self.router = Router(gateway.registry.tools, *caps)
-        self.forwarder = Forwarder(gateway.server, self.router, config, gateway.log, gateway.work)
+        self.forwarder = Forwarder(
+            gateway.server, self.router, config, gateway.log, gateway.work, gateway.seal
+        )
         self._opened = 0
         gateway.server.more_tools = self.router.rows
         gateway.server.more_templates = lambda after: () if after else ((1, TEMPLATE),)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from ..compat import ticks_add, ticks_diff, ticks_ms
+from ..compat import const, ticks_add, ticks_diff, ticks_ms
 from ..errors import INVALID_REQUEST, NoAnswer, Unavailable
 from ..protocol.framing import (
     ERROR,
@@ -16,12 +16,15 @@ from ..protocol.framing import (
     new_spans,
     scan,
 )
+from ..protocol.jsontext import member
 from ..protocol.jsonvalue import dumps
 from ..protocol.revisions import LATEST_MODERN
 from ..transports.link import random_hex
 from .upstream import Upstream
 
 _MAX_DEPTH = 64
+_MAX_ASKED = const(16)
+_ASKS = b'{"resultType":"input_required"'
 
 
 class LinkUpstream(Upstream):
@@ -38,9 +41,10 @@ class LinkUpstream(Upstream):
         super().__init__(name)
         self.link = None
         self._meta = (
-            b'{"io.modelcontextprotocol/protocolVersion":"%s",'
-            b'"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":'
+            b'{"io.modelcontextprotocol/protocolVersion":"%s","io.modelcontextprotocol/clientInfo":'
         ).replace(b"%s", LATEST_MODERN.encode()) + info
+        self._meta += b',"io.modelcontextprotocol/clientCapabilities":'
+        self._asked = []  # (requestState, id of the request), of those that may be abandoned
         self._head = name.encode() + b' {"jsonrpc":"2.0","id":'
         # Answers to what was asked before a restart must not match.
         self._id = int(random_hex(4), 16) << 8
@@ -62,10 +66,14 @@ class LinkUpstream(Upstream):
     def up(self, value):
         """What the bridge says is what counts."""
 
-    def meta(self, extra=b""):
+    def meta(self, extra=b"", can=b"{}"):
         if extra:
-            return self._meta + b"," + extra + b"}"
-        return self._meta + b"}"
+            return b"".join((self._meta, can, b",", extra, b"}"))
+        return self._meta + can + b"}"
+
+    def asks(self, raw):
+        # The bridge puts the type first.
+        return bytes(raw[: len(_ASKS)]) == _ASKS
 
     def next_token(self):
         """The progress token to put into the _meta of the next `begin`."""
@@ -76,8 +84,8 @@ class LinkUpstream(Upstream):
 
         ok: a result came; raw: its JSON (or the error object's), a memoryview valid during the
         call only;
-        error: None, Unavailable or NoAnswer. Raises Unavailable when the link or the upstream is
-        down.
+        error: None, Unavailable or NoAnswer. Returns an id for give_up(). Raises Unavailable when
+        the link or the upstream is down.
         """
         if not self.up:
             raise Unavailable("%s is not reachable" % self.name)
@@ -89,11 +97,30 @@ class LinkUpstream(Upstream):
         if size > self.link.peer_rx:
             told = "the call is %d bytes, the bridge takes %d" % (size, self.link.peer_rx)
             done(False, dumps({"code": INVALID_REQUEST, "message": told}), None)
-            return
+            return None
         self._pending[self._id] = (ticks_add(ticks_ms(), timeout_ms), done, on_progress)
         self.link.send(b"u", parts)
+        return self._id
 
-    async def request(self, method, params_parts, timeout_ms, on_progress=None):
+    def give_up(self, id):
+        """Nobody waits for the answer any more."""
+        if self._pending.pop(id, None) and self.link.up:
+            self._cancel(id)
+
+    def abandon(self, state):
+        for row in self._asked:
+            if row[0] == state:
+                self._asked.remove(row)
+                if self.link.up:
+                    self._cancel(row[1])
+                return
+
+    def _cancel(self, id):
+        told = '%s {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d,'
+        parts = [(told % (self.name, id)).encode(), b'"_meta":', self.meta(), b"}}"]
+        self.link.send(b"u", parts)
+
+    async def request(self, method, params_parts, timeout_ms, on_progress=None, can=b"{}"):
         """See Upstream.request."""
         came = asyncio.Event()
         outcome = []
@@ -102,8 +129,12 @@ class LinkUpstream(Upstream):
             outcome.append((ok, bytes(raw) if raw is not None else b"", error))
             came.set()
 
-        self.begin(method, params_parts, timeout_ms, done, on_progress)
-        await came.wait()
+        id = self.begin(method, params_parts, timeout_ms, done, on_progress)
+        try:
+            await came.wait()
+        except asyncio.CancelledError:
+            self.give_up(id)
+            raise
         ok, raw, error = outcome[0]
         if error:
             raise error
@@ -141,4 +172,8 @@ class LinkUpstream(Upstream):
             return  # given up on, or asked before a restart
         field = RESULT if kind == RESPONSE else ERROR
         raw = view[spans[2 * field] : spans[2 * field + 1]]
+        if kind == RESPONSE and self.asks(raw):
+            state = member(bytes(raw), b"requestState")
+            if state is not None:
+                self._asked = self._asked[1 - _MAX_ASKED :] + [(json.loads(state), id)]
         row[1](kind == RESPONSE, raw, None)

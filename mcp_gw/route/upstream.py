@@ -1,6 +1,7 @@
 """What the gateway knows of an upstream server, whatever carries the messages."""
 
 from ..errors import METHOD_NOT_FOUND, ProtocolError
+from ..protocol.client import asks
 from ..protocol.jsontext import loads, members, skip_value
 
 # What can be listed: method, and the member of the result that holds the list.
@@ -18,8 +19,13 @@ class Upstream:
 
     name: the prefix of its tools; up: whether the last exchange with it worked.
     on_change: None or a function(kind), called with "tools", "resources" or "prompts" when that
-    list changed.
+    list changed. sampling: None or the user's function(params: dict) -> str or dict, plain or
+    async, that answers the server's sampling requests. offers: what of it clients are shown.
     """
+
+    sampling = None
+    musing = 0  # how many times that function runs now
+    offers = ("tools",)
 
     # Whether the server speaks 2026-07-28; None until known.
     modern = None
@@ -37,6 +43,10 @@ class Upstream:
         self.up = False
         self.on_change = None
         self._token = 0
+
+    def asks(self, raw):
+        """Whether a result (JSON text, bytes) is a question, see request()."""
+        return asks(raw)
 
     def next_token(self):
         """A progress token for the next request."""

@@ -155,6 +155,8 @@ class Link:
         new = self.session is None or host["id"] != self.host
         self.peer_rx = int(host["rx"])
         self._names = host["upstreams"]
+        if new:
+            self.session = None  # what is given up now does not concern this bridge
         answer = self.on_hello(host)
         answer["v"] = VERSION
         answer["id"] = self.session = self.host = str(host["id"])
