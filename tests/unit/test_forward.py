@@ -91,9 +91,9 @@ class Wire:
         return request, self.frame(b"u", name.encode() + b" ", json.dumps(row).encode())
 
 
-def board(queueable=()):
+def board(queueable=(), **options):
     gw = Gateway("board", version="1")
-    gw.upstream("office", queueable=queueable)
+    gw.upstream("office", queueable=queueable, **options)
 
     @gw.tool("Local", n=Param(int))
     def local(n):
@@ -103,7 +103,7 @@ def board(queueable=()):
     return gw, wire
 
 
-def connect(gw, wire, tools):
+def connect(gw, wire, tools, initialize=INITIALIZE):
     """Hello, upstream reachable, tools listed, client initialised."""
     said, _ = wire.hello()
     assert said["name"] == "board" and said["v"] == 1 and said["id"] == HELLO["id"]
@@ -111,7 +111,7 @@ def connect(gw, wire, tools):
     assert out and out[0][0] == "u", out
     request, out = wire.answer_upstream(out[0][1], {"resultType": "complete", "tools": tools})
     assert request["method"] == "tools/list"
-    assert wire.message(INITIALIZE)[0]["id"] == 0
+    assert wire.message(initialize)[0]["id"] == 0
     wire.message({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
 
