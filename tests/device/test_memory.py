@@ -98,6 +98,13 @@ def status(wire):
     return answer["result"]["contents"][0]["text"]
 
 
+def grows(used):
+    """Whether bytes in use, taken after equal numbers of calls, go on growing. A few may come and
+    go: the collector keeps what looks like an address, and a table grows once and for all."""
+    few = max(2, len(used) // 4)
+    return min(used[-few:]) > max(used[: len(used) - 2 * few])
+
+
 def test_the_heap_stays_as_it_is(wire, seed):
     """Thousands of calls, errors among them: what is in use after a collection does not grow."""
     rng = random.Random(seed)
@@ -116,7 +123,7 @@ def test_the_heap_stays_as_it_is(wire, seed):
         run(wire, requests, total // 10, batch)
         used.append(heap(wire)["used"])
     print(f"{total} calls: bytes in use {used}")
-    assert max(used) <= used[0], used
+    assert not grows(used), used
 
 
 def test_a_call_allocates_little(wire):
@@ -181,7 +188,7 @@ def test_heap_free_while_serving_and_forwarding(tmp_path):
                 for i in range(soak.count(150, 1000)):
                     result = await client.call_tool("office_forecast", {"place": f"{i:04}"})
                     assert rig.text_of(result) == f"{i:04}: sunny"
-                    if i % 50 == 49:
+                    if i % 25 == 24:
                         await measure()
 
     try:
@@ -195,4 +202,4 @@ def test_heap_free_while_serving_and_forwarding(tmp_path):
     )
     assert min(row["free"] for row in figures) >= HEAP_FREE
     used = [row["used"] for row in figures[1:]]
-    assert max(used) <= used[0], used
+    assert not grows(used), used

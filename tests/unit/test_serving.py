@@ -174,21 +174,26 @@ def test_results_of_any_shape_stay_one_valid_message():
 def test_a_second_run_serves_as_the_first():
     gw = Gateway("board")
 
+    go = []
+
     @gw.tool("Waits")
     async def waits():
-        await sleep_ms(20)
+        while not go:
+            await sleep_ms(1)
         return "waited"
 
     call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "waits"}}
     for _ in range(3):
         wire = Wire(gw)
         try:
+            go.clear()
             wire.message(INITIALIZE)
             assert wire.message(call) == []
             gw.close()  # the call is left behind
             wire = Wire(gw)
             wire.message(INITIALIZE)
             assert wire.message(call) == []
+            go.append(1)
             out = until(wire)
             assert [row["id"] for row in out] == [2], out
             assert gw._tasks == 0
