@@ -53,6 +53,11 @@ class Endpoints:
             "/v1/mcp/completions": ("POST", self._completions),
         }
 
+    @property
+    def paths(self):
+        """Of all endpoints, list of str."""
+        return list(self._paths)
+
     def handle(self, method, path, query, headers, body, respond):
         """Answer a request through respond(status, fields, parts), now or later. Returns whether
         there is such a path. transports/tcp.py says what the parameters are."""

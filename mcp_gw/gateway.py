@@ -190,6 +190,11 @@ class Gateway(Declares, Tells):
         self._tasks = 0
         self._closed += 1
 
+    @property
+    def serving(self):
+        """Whether run() or serve() is at work."""
+        return self._running
+
     def stop(self):
         """Make run() and serve() return."""
         self._running = False
@@ -197,8 +202,9 @@ class Gateway(Declares, Tells):
     def open(self, *transports, take=None, **options):
         """Open ports without serving them yet; run(), serve() and poll() do it by themselves.
 
-        take: function(port, buf, lo, hi) that gets the messages instead of this gateway; options:
-        of the HTTP server.
+        transports: as run() takes them, or a server with listen(), tick(now) and close(). take:
+        function(port, buf, lo, hi) that gets the messages instead of this gateway; options: of the
+        HTTP server.
         """
         from .transports.serial import Console, Port, Uart
 
@@ -208,6 +214,9 @@ class Gateway(Declares, Tells):
         for transport in transports:
             if transport == "http":
                 self._open_http(options)
+                continue
+            if hasattr(transport, "tick"):
+                self._listen(transport)
                 continue
             if transport in ("stdio", "serial"):
                 io = Console()
@@ -238,7 +247,9 @@ class Gateway(Declares, Tells):
     def _open_http(self, options):
         from .transports.tcp import HttpServer
 
-        server = HttpServer(self, **options)
+        self._listen(HttpServer(self, **options))
+
+    def _listen(self, server):
         server.listen()
         self._http.append(server)
 
@@ -371,6 +382,8 @@ class Gateway(Declares, Tells):
             self.ports[0].log(text)
         elif HAS_STDERR:
             sys.stderr.write(text)
+        elif self._print:  # nothing but HTTP is served: the console is for people
+            self._print(text, end="")
 
     def _printed(self, *args, sep=" ", end="\n", file=None, **kw):
         """What print() is while serving: the channel carries MCP only."""

@@ -1,0 +1,87 @@
+"""A Microdot application with a gateway mounted in it, for either interpreter.
+
+    PYTHON microdot_app.py PORT
+
+Reads the options of mount() from standard input, as a line of JSON.
+"""
+
+import asyncio
+import json
+import sys
+
+from microdot import Microdot
+
+from mcp_gw import Context, Gateway, Param, ToolError
+from mcp_gw.microdot_mount import mount
+
+gw = Gateway("kitchen", version="3", http_quiet_s=1)
+app = Microdot()
+left = []  # tools whose client went away
+
+
+@app.get("/")
+async def index(request):
+    return "the application's own page"
+
+
+@app.get("/left")
+async def told(request):
+    return {"left": left}
+
+
+@gw.tool("Add", a=Param(int), b=Param(int))
+def add(a, b):
+    return {"sum": a + b}
+
+
+@gw.tool("Count up", count=Param(int))
+async def steps(count):
+    for i in range(count):
+        await asyncio.sleep(0.01)
+    return "done"
+
+
+@gw.tool("Progress", count=Param(int))
+def progress(count):
+    for i in range(count):
+        yield i + 1, count, "step %d" % i
+    return "done"
+
+
+@gw.tool("Cannot")
+def cannot():
+    raise ToolError("no flour")
+
+
+@gw.tool("Ask", ctx=Context)
+async def ask(ctx):
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    said = await ctx.elicit("How many?", schema)
+    return "%s %s" % (said["action"], said.get("content"))
+
+
+@gw.tool("Wait for ever")
+async def wait():
+    try:
+        while True:
+            await asyncio.sleep(0.05)
+    finally:
+        left.append("wait")
+
+
+@gw.tool("Much text", size=Param(int))
+def much(size):
+    return "x" * size
+
+
+@gw.resource("kitchen://menu", "The menu")
+def menu():
+    return "soup"
+
+
+async def main(port):
+    mount(gw, app, **json.loads(sys.stdin.readline()))
+    await app.start_server(host="127.0.0.1", port=port)
+
+
+asyncio.run(main(int(sys.argv[1])))
