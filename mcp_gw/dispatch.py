@@ -281,7 +281,7 @@ class Dispatch:
         if item is None:
             item, named = self._template(uri)
         if item is None:
-            self._read_elsewhere(request, port)
+            self._read_elsewhere(request, port, buf)
             return
         request.item = item
         try:
@@ -307,8 +307,10 @@ class Dispatch:
                     raise ProtocolError(INVALID_PARAMS, str(e), {"uri": uri}) from None
         return None, None
 
-    def _read_elsewhere(self, request, port):
+    def _read_elsewhere(self, request, port, buf):
         hub = self._gateway.upstreams
+        if hub and hub.read(request, port, buf):
+            return
         status = hub.forwarder.status(request.name) if hub else None
         if status is not None:
             rows = results.read_members(request.name, status, "application/json")
@@ -328,6 +330,9 @@ class Dispatch:
 
     def _get_prompt(self, request, port, buf):
         prompt = self._registry.prompts.get(request.name)
+        hub = self._gateway.upstreams
+        if prompt is None and hub and hub.get_prompt(request, port, buf):
+            return
         if prompt is None:
             raise ProtocolError(INVALID_PARAMS, "unknown prompt " + request.name)
         request.item = prompt

@@ -17,12 +17,29 @@ class Hub:
         self.forwarder = Forwarder(
             gateway.server, self.router, config, gateway.log, gateway.work, gateway.seal
         )
+        self.others = None  # the Others, once an upstream may have some
+        self._caps = caps
         self._opened = 0
         gateway.server.more_tools = self.router.rows
-        gateway.server.more_templates = lambda after: () if after else ((1, TEMPLATE),)
+        gateway.server.more_templates = self._templates
 
     def add(self, upstream, queueable, expiry_s):
         self.router.add(upstream, queueable, expiry_s)
+        if self.others is None and any(kind != "tools" for kind in upstream.offers):
+            from .others import Others
+
+            server = self._gateway.server
+            self.others = others = Others(self._gateway.registry, *self._caps)
+            server.more_prompts = lambda after: others.rows("prompts", after)
+            server.more_resources = lambda after: others.rows("resources", after)
+
+    def _templates(self, after):
+        """Further rows of resources/templates/list."""
+        if not after and self.forwarder.outbox is not None:
+            yield 0, TEMPLATE
+        if self.others is not None:
+            for row in self.others.rows("templates", after):
+                yield row
 
     def open(self):
         """The gateway begins to serve: find out what the upstreams offer that do not tell by
@@ -69,36 +86,69 @@ class Hub:
                 if name is None:
                     upstream.lost()
                 elif name == upstream.name and upstream.up:
-                    self._gateway.work(self._refresh(upstream))
+                    self._gateway.work(self._refresh_all(upstream))
 
-    async def _refresh(self, upstream):
+    async def _refresh_all(self, upstream):
+        """Ask for all that is shown of an upstream; True when that worked."""
+        done = True
+        if "tools" in upstream.offers:
+            done = await self._refresh(upstream, "tools")
+        for kind in ("prompts", "resources"):
+            # What a server says it has; over the serial link nothing is known of that.
+            if done and kind in upstream.offers and kind in (upstream.capabilities or (kind,)):
+                done = await self._refresh(upstream, kind)
+        return done
+
+    async def _refresh(self, upstream, kind):
         gateway = self._gateway
         try:
-            changed, left_out = await self.router.refresh(upstream)
+            if kind == "tools":
+                changed, left_out = await self.router.refresh(upstream)
+            else:
+                changed, left_out = await self.others.refresh(upstream, kind)
+                if kind == "resources":
+                    more = await self.others.refresh(upstream, "templates")
+                    changed, left_out = changed or more[0], left_out + more[1]
         except GatewayError as e:
-            gateway.log("%s: its tools cannot be listed: %s\n" % (upstream.name, e))
+            gateway.log("%s: its %s cannot be listed: %s\n" % (upstream.name, kind, e))
             return False
         if left_out:
-            told = upstream.name, left_out
-            why = "malformed, or over max_upstream_tools or max_upstream_bytes"
-            gateway.log("%s: %d tools left out (" % told + why + ")\n")
+            told = upstream.name, left_out, kind
+            why = "malformed, of a name that is taken, or over max_upstream_tools or"
+            gateway.log("%s: %d %s left out (" % told + why + " max_upstream_bytes)\n")
         if changed:
-            gateway.tools_changed()
+            getattr(gateway, kind + "_changed")()
+        return True
+
+    def get_prompt(self, request, port, buf):
+        """Pass on a prompts/get of a prompt that the gateway has not; False: nobody has it."""
+        found = self.others.prompt(request.name) if self.others else None
+        if found is None:
+            return False
+        self.forwarder.forward(request, port, buf, "prompts/get", *found)
+        return True
+
+    def read(self, request, port, buf):
+        """The same for resources/read."""
+        upstream = self.others.owner(request.name) if self.others else None
+        if upstream is None:
+            return False
+        self.forwarder.forward(request, port, buf, "resources/read", upstream)
         return True
 
     async def _keep_listed(self, upstream):
-        """List the tools of an upstream that does not tell when it can be reached; try until it
+        """List what an upstream offers that does not tell when it can be reached; try until it
         can."""
         wait = 1000
         opened = self._opened
         upstream.on_change = self._list_changed(upstream)
-        while not await self._refresh(upstream) and opened == self._opened:
+        while not await self._refresh_all(upstream) and opened == self._opened:
             await sleep_ms(wait)
             wait = min(wait * 2, 30000)
 
     def _list_changed(self, upstream):
         def on_change(kind):
-            if kind == "tools":
-                self._gateway.work(self._refresh(upstream))
+            if kind in upstream.offers:
+                self._gateway.work(self._refresh(upstream, kind))
 
         return on_change

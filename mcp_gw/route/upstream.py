@@ -26,6 +26,7 @@ class Upstream:
     sampling = None
     musing = 0  # how many times that function runs now
     offers = ("tools",)
+    capabilities = None  # what the server says it can do (dict), where that is known
 
     # Whether the server speaks 2026-07-28; None until known.
     modern = None

@@ -1,0 +1,119 @@
+"""What upstreams offer beside tools: prompts, resources and resource templates."""
+
+from ..protocol.jsontext import loads, member, members, one_line
+from ..protocol.jsonvalue import dumps
+from ..registry import joined_name
+
+# The kinds of list behind what an upstream offers.
+LISTS = {"prompts": ("prompts",), "resources": ("resources", "templates")}
+_NAMED_BY = {"prompts": b"name", "resources": b"uri", "templates": b"uriTemplate"}
+
+
+class Others:
+    """Prompts under the names PREFIX_NAME that clients see; resources and templates under their
+    own URIs. Of two that have the same URI, the gateway's own comes first, then the one that was
+    there first.
+
+    registry: a Registry; max_rows: how many of each kind are kept; max_bytes: their descriptors'
+    total size.
+    """
+
+    def __init__(self, registry, max_rows, max_bytes):
+        self._registry = registry
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._last = 0  # number given out
+        # kind -> rows, in order: number, descriptor as JSON bytes, name or URI, upstream, raw JSON
+        # of the upstream's own name
+        self._rows = {kind: [] for kind in _NAMED_BY}
+
+    def rows(self, kind, after=0):
+        """Yield (number, descriptor as JSON bytes) of a kind after number `after`."""
+        for row in self._rows[kind]:
+            if row[0] > after:
+                yield row[0], row[1]
+
+    def prompt(self, exposed):
+        """(upstream, raw JSON of its own name) of a prompt that a client asked for, or None."""
+        for row in self._rows["prompts"]:
+            if row[2] == exposed:
+                return row[3], row[4]
+        return None
+
+    def owner(self, uri):
+        """The upstream that has the resource `uri`, or None: the one that lists it, else the one
+        with the template whose text before its first variable is the longest that fits."""
+        for row in self._rows["resources"]:
+            if row[2] == uri:
+                return row[3]
+        found = None
+        longest = 0
+        for row in self._rows["templates"]:
+            head = row[2].split("{", 1)[0]
+            if len(head) > longest and uri.startswith(head):
+                longest = len(head)
+                found = row[3]
+        return found
+
+    def template(self, uri):
+        """The upstream that has the template `uri`, or None."""
+        for row in self._rows["templates"]:
+            if row[2] == uri:
+                return row[3]
+        return None
+
+    async def refresh(self, upstream, kind):
+        """Ask `upstream` for one kind again. Returns (changed, how many were left out).
+
+        Raises what Upstream.listed raises; the old list then stays.
+        """
+        others = [row for row in self._rows[kind] if row[3] is not upstream]
+        before = [row for row in self._rows[kind] if row[3] is upstream]
+        numbers = {row[2]: row[0] for row in before}
+        room = self._max_bytes - sum(
+            len(row[1])
+            for rows in self._rows.values()
+            for row in rows
+            if row[3] is not upstream or rows is not self._rows[kind]
+        )
+        taken = set(getattr(self._registry, kind))
+        taken.update(row[2] for row in others)
+        rows = []
+        left_out = 0
+
+        def on_row(raw):
+            nonlocal room, left_out
+            raw = one_line(bytes(raw))
+            row = self._taken(upstream, kind, raw, taken)
+            if row is None or len(others) + len(rows) >= self._max_rows or room < len(row[0]):
+                left_out += 1
+                return
+            room -= len(row[0])
+            taken.add(row[1])
+            number = numbers.get(row[1])
+            if number is None:
+                self._last += 1
+                number = self._last
+            rows.append((number,) + row)
+
+        await upstream.listed(kind, on_row)
+        rows.sort(key=lambda row: row[0])
+        self._rows[kind] = sorted(others + rows, key=lambda row: row[0])
+        return rows != before, left_out
+
+    def _taken(self, upstream, kind, raw, taken):
+        """(descriptor, name or URI, upstream, own name) of a descriptor; None: of no use."""
+        field = _NAMED_BY[kind]
+        own = member(raw, field)
+        if own is None or own[:1] != b'"':
+            return None
+        name = loads(own, b"\\" in own)
+        if kind != "prompts":
+            if name in taken:
+                return None
+            return raw, name, upstream, own
+        name = joined_name(upstream.name, name, taken)
+        pieces = []
+        for key, start, _, hi in members(raw):
+            pieces.append(b'"name":' + dumps(name) if key == field else raw[start:hi])
+        return b"{" + b",".join(pieces) + b"}", name, upstream, own
