@@ -51,13 +51,13 @@ def _key(value):
 
 def is_multiple(value, step):
     """Whether value / step is an integer, up to the rounding of decimals: 0.3 is 3 times 0.1."""
-    if isinstance(value, int) and isinstance(step, int):
-        return value % step == 0
+    if isinstance(value, int) and step % 1 == 0:
+        return value % int(step) == 0
     try:
         times = value / step
         return abs(times - round(times)) <= abs(times) * _ROUNDING
-    except (OverflowError, ValueError):  # beyond the largest float: an integer, as all large are
-        return True
+    except (OverflowError, ValueError):  # beyond the largest float
+        return (1 if isinstance(value, int) else value) % step == 0
 
 
 def _digits(text, count):

@@ -97,5 +97,6 @@ def test_multiples():
         (0.3, 0.1, True), (0.7, 0.1, True), (0.35, 0.1, False), (19.99, 0.01, True),
         (19.995, 0.01, False), (0.0075, 0.0001, True), (0.00751, 0.0001, False), (1.0, 3, False),
         (10**20, 10**10, True), (10**20 + 1, 10**10, False), (10**400, 0.5, True),
+        (10**400, 0.3, False), (10**400, 3.0, False), (10**400, 2.0, True), (6, 3.0, True),
     ):  # fmt: skip
         assert is_multiple(value, step) == due, (value, step)
