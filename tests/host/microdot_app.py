@@ -9,13 +9,14 @@ import asyncio
 import json
 import sys
 
-from microdot import Microdot
+from microdot import Microdot, Request
 
 from mcp_gw import Context, Gateway, Param, ToolError
 from mcp_gw.microdot_mount import mount
 
 gw = Gateway("kitchen", version="3", http_quiet_s=1)
 app = Microdot()
+Request.max_body_length = 8 * 1024  # longer bodies are left in the stream
 left = []  # tools whose client went away
 
 
@@ -36,7 +37,7 @@ def add(a, b):
 
 @gw.tool("Count up", count=Param(int))
 async def steps(count):
-    for i in range(count):
+    for _ in range(count):
         await asyncio.sleep(0.01)
     return "done"
 
