@@ -28,6 +28,23 @@ def test_the_tables_hold_on_boards(target, file):
     assert len(passed) == sum(name.partition("(")[0] not in SKIPPED for name in due), out
 
 
+LOADED = """
+import sys
+from mcp_gw import Gateway, Param
+
+gw = Gateway("lean")
+gw.tool("", name="a", x=Param(int, min=0), y=Param(list, items=Param(str, enum=["a"])))(len)
+gw.process(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{}}}')
+for name in ("schema", "schema_shape", "pattern", "rules", "elicit"):
+    print(name, "mcp_gw." + name in sys.modules)
+"""
+
+
+def test_what_is_not_used_is_not_loaded(target):
+    lines = target.run(LOADED).splitlines()
+    assert len(lines) == 5 and all(line.endswith(" False") for line in lines), lines
+
+
 NESTED = """
 import gc, json
 from mcp_gw import Gateway
