@@ -45,13 +45,15 @@ gw.run()
 class UnixBoard:
     """A pty with the unix build on it: started again whenever it ends, as a board would be.
 
-    first: arguments of the first start; later ones run the app. None is the real REPL.
+    first: arguments of the first start; later ones run the app. None is the real REPL. app: its
+    text; path: where modules are found.
     """
 
-    def __init__(self, folder, first="app.py"):
+    def __init__(self, folder, first="app.py", app=APP, path=".frozen"):
         self.folder = folder
         self._micropython = targets.firmware("unix")
-        (folder / "app.py").write_text(APP)
+        (folder / "app.py").write_text(app)
+        self._modules = path
         self.master, self.slave = os.openpty()
         tty.setraw(self.slave)
         self.path = folder / "board"
@@ -72,7 +74,7 @@ class UnixBoard:
                 stdout=self.slave,
                 stderr=self.slave,
                 cwd=self.folder,
-                env=environment() | {"MICROPYPATH": ".frozen", "TERM": "dumb"},
+                env=environment() | {"MICROPYPATH": self._modules, "TERM": "dumb"},
                 start_new_session=True,
             )
             self.process.wait()

@@ -1,0 +1,210 @@
+"""The official SDK's client, this gateway (the unix build), the official SDK's server: questions,
+progress and cancellation all the way, whatever era either end speaks; over HTTP, and over a serial
+line with the bridge.
+"""
+
+import os
+import sys
+
+import anyio
+import pytest
+import targets
+from bridge_rig import Upstream, environment
+from mcp import StdioServerParameters
+from mcp.client.client import Client
+from mcp.client.stdio import stdio_client
+from mcp.shared.exceptions import MCPError
+from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
+from test_bridge_gateway import UnixBoard, Wire
+from waiting import PATIENCE_S, until
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the board needs a pty")
+
+APP = """
+from mcp_gw import Gateway
+
+gw = Gateway("middle", version="1.0")
+gw.upstream("pi", {options}offers=("tools", "prompts", "resources"))
+gw.run("stdio")
+"""
+UPSTREAMS = {"modern": [], "legacy": ["--legacy", "--resumable"]}
+MODES = {"auto": "2026-07-28", "legacy": "2025-11-25"}
+
+
+@pytest.fixture(scope="module", params=UPSTREAMS)
+def upstream(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("upstream")
+    with Upstream(folder, *UPSTREAMS[request.param]) as server:
+        server.kind = request.param
+        yield server
+
+
+@pytest.fixture(params=["http", "serial"])
+def command(request, upstream, tmp_path):
+    """The command that a client starts, and its environment."""
+    environ = environment() | {"MICROPYPATH": f"{targets.ROOT}:.frozen"}
+    if request.param == "http":
+        (tmp_path / "app.py").write_text(APP.format(options=f'url="{upstream.url}", '))
+        yield [str(targets.firmware("unix")), str(tmp_path / "app.py")], environ
+        return
+    folder = tmp_path / "unix"
+    folder.mkdir()
+    board = UnixBoard(folder, app=APP.format(options=""), path=f"{targets.ROOT}:.frozen")
+    Wire(board, tmp_path / "port")
+    bridge = [sys.executable, "-m", "mcpgw.cli", "bridge", "--port", str(tmp_path / "port")]
+    bridge += ["--upstream", f"pi={upstream.url}", "--state", str(tmp_path / "state")]
+    yield bridge, environ
+    board.close()
+
+
+class Person:
+    """What stands behind the client: answers questions, and remembers them."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def elicit(self, context, params):
+        self.asked.append(params.message)
+        content = (
+            {"sure": True} if "sure" in params.requested_schema["properties"] else {"size": 3}
+        )
+        return ElicitResult(action="accept", content=content)
+
+    async def sample(self, context, params):
+        self.asked.append(params.messages[0].content.text)
+        text = TextContent(type="text", text="fine")
+        return CreateMessageResult(role="assistant", content=text, model="m")
+
+    async def roots(self, context):
+        return ListRootsResult(roots=[Root(uri="file:///home")])
+
+
+def run(command, mode, folder, scenario, person=None):
+    """Run scenario(client) with the SDK's client connected."""
+
+    async def main():
+        (program, *args), environ = command
+        parameters = StdioServerParameters(command=program, args=args, env=environ)
+        callbacks = {}
+        if person:
+            callbacks["elicitation_callback"] = person.elicit
+            callbacks["sampling_callback"] = person.sample
+            callbacks["list_roots_callback"] = person.roots
+        with open(folder / "log", "a") as log, anyio.fail_after(2 * PATIENCE_S):
+            transport = stdio_client(parameters, errlog=log)
+            async with Client(transport, mode=mode, **callbacks) as client:
+                assert client.protocol_version == MODES[mode]
+                while "pi_order" not in {t.name for t in (await client.list_tools()).tools}:
+                    await anyio.sleep(0.1)
+                await scenario(client)
+
+    anyio.run(main)
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def text_of(result):
+    assert not result.is_error, result
+    return result.content[0].text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_questions(command, upstream, tmp_path, mode):
+    person = Person()
+    before = upstream.executed().count("order")
+
+    async def scenario(client):
+        async def call(tool, **arguments):
+            return text_of(await client.call_tool(tool, arguments))
+
+        assert await call("pi_order", cup="mug") == "mug of 3"
+        assert await call("pi_praise", cup="mug") == "fine"
+        assert await call("pi_confirm", cup="pot") == "pot of 3: True"
+        assert await call("pi_mixed", cup="pot") == "3: fine"
+        assert await call("pi_where") == "file:///home"
+        # Two at once, each with its own question.
+        found = []
+
+        async def one(cup):
+            found.append(await call("pi_order", cup=cup))
+
+        async with anyio.create_task_group() as group:
+            for cup in ("a", "b", "c"):
+                group.start_soon(one, cup)
+        assert sorted(found) == ["a of 3", "b of 3", "c of 3"]
+
+    run(command, mode, tmp_path, scenario, person)
+    assert person.asked[:4] == [
+        "How large a mug?",
+        "Praise a mug",
+        "How large a pot?",
+        "Size 3: sure?",
+    ]
+    assert upstream.executed().count("order") == before + 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_client_that_cannot_be_asked(command, upstream, tmp_path, mode):
+    before = upstream.executed().count("order")
+
+    async def scenario(client):
+        try:
+            assert (await client.call_tool("pi_order", {"cup": "mug"})).is_error
+        except MCPError as e:
+            assert e.code in (-32021, -32601, -32603), e
+        assert text_of(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
+
+    run(command, mode, tmp_path, scenario)
+    assert upstream.executed().count("order") == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_progress_and_cancellation(command, upstream, tmp_path, mode):
+    def cancelled():
+        return upstream.executed().count("brew cancelled")
+
+    before = cancelled()
+
+    async def scenario(client):
+        heard = []
+
+        async def progress(done, total, message):
+            heard.append(message)
+
+        arguments = {"seconds": 0.25}
+        assert text_of(await client.call_tool("pi_brew", arguments, progress_callback=progress))
+        assert heard == [f"{i} drops" for i in range(5)]
+        with anyio.move_on_after(60) as scope:
+
+            async def give_up(done, total, message):
+                scope.cancel()
+
+            await client.call_tool("pi_brew", {"seconds": 50}, progress_callback=give_up)
+        assert scope.cancelled_caught
+        await anyio.to_thread.run_sync(until, lambda: cancelled() == before + 1)
+        assert text_of(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
+
+    run(command, mode, tmp_path, scenario)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_prompts_and_resources(command, upstream, tmp_path, mode):
+    async def scenario(client):
+        while not (prompts := (await client.list_prompts()).prompts):
+            await anyio.sleep(0.1)
+        assert [prompt.name for prompt in prompts] == ["pi_toast"]
+        got = await client.get_prompt("pi_toast", {"to": "you"})
+        assert got.messages[0].content.text == "To you!"
+        while not (resources := (await client.list_resources()).resources):
+            await anyio.sleep(0.1)
+        assert [str(row.uri) for row in resources] == ["cup://list"]
+        (content,) = (await client.read_resource("cup://list")).contents
+        assert content.text == "mug, bowl"
+        while not (found := (await client.list_resource_templates()).resource_templates):
+            await anyio.sleep(0.1)
+        assert [row.uri_template for row in found] == ["cup://{name}/data"]
+        (content,) = (await client.read_resource("cup://mug/data")).contents
+        assert content.text == "cup mug"
+        with pytest.raises(MCPError):
+            await client.read_resource("cup://none")
+
+    run(command, mode, tmp_path, scenario)
