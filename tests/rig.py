@@ -177,7 +177,12 @@ def valid(line, sent):
     id as JSON to (method, revision). Raises ValueError (pydantic's too), KeyError or
     AssertionError."""
     assert not line.endswith(b"\r"), line
-    message = mcp_types.jsonrpc_message_adapter.validate_json(line)
+    row = json.loads(line)
+    if "error" in row and "id" not in row:
+        # Nobody could tell which request it was about. MCP's schemas want no id then; the SDK's
+        # model wants a null.
+        row["id"] = None
+    message = mcp_types.jsonrpc_message_adapter.validate_python(row)
     if isinstance(message, mcp_types.JSONRPCNotification):
         mcp_types.methods.parse_server_notification(message.method, LEGACY, message.params)
     elif isinstance(message, mcp_types.JSONRPCResponse):

@@ -231,7 +231,7 @@ def test_prints_arrive_in_the_log_of_the_bridge(joined):
 
     rig.put(joined.board, TALKATIVE)
     joined.run(scenario)
-    assert f"board: {HALF}{LINES}\n" in joined.log
+    assert f"{HALF}{LINES}\n" in joined.log
     assert "board: to the stream\n" in joined.log
     assert f"threeat 0;at 1;at 2;{HALF}" + "x" * 100 in joined.log
     assert "ValueError: on purpose" in joined.log
