@@ -64,6 +64,9 @@ class Dispatch:
         elif kind == GET_PROMPT:
             self._get_prompt(request, port, buf)
         elif kind == COMPLETE:
+            hub = self._gateway.upstreams
+            if hub and hub.complete(request, port, buf):
+                return
             from .completion import complete
 
             self._conclude(request, port, complete(self, request, buf), self._finish_completion)

@@ -60,7 +60,10 @@ class Tells:
         }
         if len(registry.prompts) or self.upstreams:
             out["prompts"] = {"listChanged": True}
-        if revision.features & COMPLETIONS and (len(registry.prompts) or len(registry.templates)):
+        completes = len(registry.prompts) or len(registry.templates)
+        if revision.features & COMPLETIONS and (
+            completes or (self.upstreams and self.upstreams.others)
+        ):
             out["completions"] = {}
         if self._tasks_kept:
             if revision.features & TASKS:

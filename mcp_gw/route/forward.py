@@ -75,11 +75,12 @@ class Forwarder:
         passage = Passage(self, request, port, upstream, "tools/call", name, route.expiry_s)
         passage.begin(buf, self.server.spans)
 
-    def forward(self, request, port, buf, method, upstream, name=None):
+    def forward(self, request, port, buf, method, upstream, name=None, spans=None):
         """Pass on the request just received, whose params are still spans of `buf`. name: raw JSON
-        of params.name for the upstream, None to leave it."""
+        of params.name for the upstream, None to leave it; spans: None: those of the Server."""
         request.begin(self._most, port)
-        Passage(self, request, port, upstream, method, name).begin(buf, self.server.spans)
+        spans = spans or self.server.spans
+        Passage(self, request, port, upstream, method, name).begin(buf, spans)
 
     def refuse(self, request, port, code, told):
         self.counters.error(code)

@@ -2,6 +2,8 @@
 
 from ..compat import sleep_ms
 from ..errors import GatewayError
+from ..protocol.framing import new_spans, scan
+from ..protocol.jsonvalue import dumps
 from .forward import TEMPLATE, Forwarder
 from .router import Router
 
@@ -134,6 +136,22 @@ class Hub:
         if upstream is None:
             return False
         self.forwarder.forward(request, port, buf, "resources/read", upstream)
+        return True
+
+    def complete(self, request, port, buf):
+        """The same for completion/complete."""
+        server = self._gateway.server
+        params = server.params(buf, server.spans) if self.others else {}
+        found = self.others.completed(params.get("ref")) if self.others else None
+        if found is None:
+            return False
+        upstream, params["ref"] = found
+        params.pop("_meta", None)
+        message = b'{"jsonrpc":"2.0","method":"","params":' + dumps(params) + b"}"
+        spans = new_spans()
+        scan(message, 0, len(message), spans, 128)
+        method = "completion/complete"
+        self.forwarder.forward(request, port, message, method, upstream, None, spans)
         return True
 
     async def _keep_listed(self, upstream):

@@ -55,11 +55,19 @@ class Others:
                 found = row[3]
         return found
 
-    def template(self, uri):
-        """The upstream that has the template `uri`, or None."""
-        for row in self._rows["templates"]:
-            if row[2] == uri:
-                return row[3]
+    def completed(self, ref):
+        """(upstream, ref there) of the ref (dict) of a completion/complete, or None."""
+        if not isinstance(ref, dict):
+            return None
+        if ref.get("type") == "ref/prompt":
+            found = self.prompt(ref.get("name"))
+            if found is None:
+                return None
+            return found[0], {"type": "ref/prompt", "name": loads(found[1], b"\\" in found[1])}
+        if ref.get("type") == "ref/resource":
+            for row in self._rows["templates"]:
+                if row[2] == ref.get("uri"):
+                    return row[3], ref
         return None
 
     async def refresh(self, upstream, kind):

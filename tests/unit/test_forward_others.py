@@ -107,6 +107,30 @@ def test_what_is_asked_for_by_name_and_uri():
         gw.close()
 
 
+def test_completion_is_asked_where_the_prompt_or_template_is():
+    gw, wire = connected()
+    try:
+        argument = {"name": "to", "value": "y"}
+        ref = {"type": "ref/prompt", "name": "office_toast"}
+        for ref, own in (
+            (ref, {"type": "ref/prompt", "name": "toast"}),
+            ({"type": "ref/resource", "uri": "cup://{name}/data"}, None),
+        ):
+            out = ask(wire, "completion/complete", ref=ref, argument=argument)
+            request = upstream(out)
+            assert request["method"] == "completion/complete"
+            assert request["params"]["ref"] == (own or ref)
+            assert request["params"]["argument"] == argument
+            result = {"completion": {"values": ["you"]}, "resultType": "complete"}
+            _, (answer,) = wire.answer_upstream(out[1], result)
+            assert answer["result"]["completion"] == {"values": ["you"]}
+        for ref in ({"type": "ref/prompt", "name": "toast"}, {"type": "ref/resource"}, 5):
+            out = ask(wire, "completion/complete", ref=ref, argument=argument)
+            assert out["error"]["code"] == -32602
+    finally:
+        gw.close()
+
+
 def test_changes_are_told_and_pages_stay_together():
     gw, wire = connected()
     try:

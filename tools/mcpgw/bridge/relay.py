@@ -55,6 +55,9 @@ _UNFIT = re.compile(rb"[\x00-\x1f\x7f]")
 _CAPABILITIES = b"io.modelcontextprotocol/clientCapabilities"
 # Requests passed on as they are: the member of params that a header repeats.
 _NAMED = {"prompts/get": b"name", "resources/read": b"uri", "completion/complete": None}
+# The board looks for this at the beginning of a result, and nowhere else.
+_ASKS = b'"resultType":"input_required"'
+_NOT_CACHED = b'"ttlMs":0,"cacheScope":"private"'
 _KINDS = {method: kind for kind, (method, _) in LISTS.items()}
 
 
@@ -216,9 +219,7 @@ class Relay:
         if raw.lstrip()[:1] != b"{":
             raise ProtocolError(INTERNAL_ERROR, f"{upstream.name}: the result is no JSON object")
         if asks(raw):
-            raw = compact(
-                b'{"resultType":"input_required",' + without_member(raw, b"resultType")[1:]
-            )
+            raw = compact(with_members(without_member(raw, b"resultType"), _ASKS))
             if len(raw) > self._rx() - _OVERHEAD:
                 state = member(raw, b"requestState")
                 if state:
@@ -228,7 +229,10 @@ class Relay:
                 )
                 raise ProtocolError(INTERNAL_ERROR, why)
             return ok, raw
-        return self._fitting(with_result_type(raw), what)
+        raw = with_result_type(raw)
+        if what == "resources/read" and member(raw, b"ttlMs") is None:
+            raw = with_members(raw, _NOT_CACHED)
+        return self._fitting(raw, what)
 
     async def _keyed(self, upstream, tool, params, extra, key, on_progress, can):
         # Each round of a call that was asked something is executed once: its answers tell it from
@@ -317,7 +321,7 @@ class Relay:
             ok, raw = False, error_object(INTERNAL_ERROR, why)
         if self._tasks.get((name, id)) is not asyncio.current_task():
             return  # cancelled, or the board has restarted
-        if ok and raw.startswith(b'{"resultType":"input_required"'):
+        if ok and raw.startswith(b"{" + _ASKS):
             state = parse(member(raw, b"requestState") or b"null")
             if isinstance(state, str):
                 self._asked[name, id] = state
@@ -403,8 +407,13 @@ def compact(raw):
 
 def with_result_type(raw):
     """A result's JSON text with the resultType that the modern revision asks for."""
-    if any(key == b"resultType" for key, _, _, _ in members(raw)):
+    if member(raw, b"resultType") is not None:
         return raw
+    return with_members(raw, b'"resultType":"complete"')
+
+
+def with_members(raw, added):
+    """The JSON object `raw` with members (JSON text without braces) before its own."""
     at = raw.index(b"{") + 1
     comma = b"" if raw[at:].strip() == b"}" else b","
-    return raw[:at] + b'"resultType":"complete"' + comma + raw[at:]
+    return raw[:at] + added + comma + raw[at:]
