@@ -1,7 +1,12 @@
-# Not a C module: what else of the link is ours.  The firmware must end before the ROM file system
-# begins, or an update would overwrite the user's data.
+# Not C modules: what else of the link is ours.
+
+# The firmware must end before the ROM file system begins, or an update would overwrite the user's data.
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/firmware_limit.ld CONTENT
 "ASSERT(__flash_binary_end - __flash_binary_start <= @MCPGW_FIRMWARE_BYTES@,
     \"firmware larger than its flash region (flash.regions.firmware in the board's profile.json)\")
 " @ONLY)
 target_link_options(usermod INTERFACE ${CMAKE_BINARY_DIR}/firmware_limit.ld)
+
+# Frames of Python functions have a stack of their own.
+target_sources(usermod INTERFACE ${CMAKE_CURRENT_LIST_DIR}/pystack.c)
+target_link_options(usermod INTERFACE -Wl,--wrap=gc_collect_start)
