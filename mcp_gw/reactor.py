@@ -35,7 +35,10 @@ if MICROPYTHON:
     _IN = select.POLLIN
     _OUT = select.POLLOUT
     _queue = None
-    _calls = {}  # id(stream) -> call; the poller keeps the stream alive
+    _calls = {}  # id(stream) -> call
+    # (stream, mask, None: unregister) for the poller: it must not change while it is iterated, so
+    # all wait here until it is asked the next time. What is in it or here is kept alive by that.
+    _changes = []
 
     class _Queue(core.IOQueue):
         """asyncio's queue of waiting tasks, with watched streams beside them in its poller."""
@@ -44,28 +47,38 @@ if MICROPYTHON:
             # The tasks that wait already go on waiting here.
             self.poller = old.poller
             self.map = old.map
+            self._iterating = False
 
         def wait_io_event(self, dt):
+            if _changes:
+                self._change()
             calls = _calls
             core.cur_task = None  # no task runs: any may be cancelled from here
+            self._iterating = True
             for stream, event in self.poller.ipoll(dt):
                 call = calls.get(id(stream))
                 if call is None:
                     self._wake(stream, event)
                     continue
-                # No task runs now; the one that ran last may be what gets cancelled.
-                core.cur_task = None
                 try:
                     call()
                 except Exception as e:
                     _failed(e)
+            self._iterating = False
+
+        def _change(self):
+            for stream, mask in _changes:
+                if mask is None:
+                    self.poller.unregister(stream)
+                else:
+                    self.poller.register(stream, mask)
+            _changes.clear()
 
         def _wake(self, stream, event):
             """A stream of asyncio's own is ready: schedule who waits for it."""
             entry = self.map.get(id(stream))
             if entry is None:
-                self.poller.unregister(stream)
-                return
+                return  # unwatched or cancelled a moment ago
             if entry[0] is not None and event & ~_OUT:
                 core._task_queue.push(entry[0])
                 entry[0] = None
@@ -79,21 +92,30 @@ if MICROPYTHON:
             else:
                 self._dequeue(stream)
 
+        def _dequeue(self, s):
+            if self._iterating:
+                del self.map[id(s)]
+                _changes.append((s, None))
+            else:
+                super()._dequeue(s)
+
+        def _enqueue(self, s, idx):
+            if _changes:
+                self._change()
+            super()._enqueue(s, idx)
+
     def watch(stream, call, read=True, write=False):
         global _queue
         if core._io_queue is not _queue:  # the first time, or a new event loop
             _calls.clear()
+            _changes.clear()
             _queue = core._io_queue = _Queue(core._io_queue)
-        mask = (_IN if read else 0) | (_OUT if write else 0)
-        if id(stream) in _calls:
-            _queue.poller.modify(stream, mask)
-        else:
-            _queue.poller.register(stream, mask)
         _calls[id(stream)] = call
+        _changes.append((stream, (_IN if read else 0) | (_OUT if write else 0)))
 
     def unwatch(stream):
         if _calls.pop(id(stream), None) is not None:
-            _queue.poller.unregister(stream)
+            _changes.append((stream, None))
 
     def adopt():
         """There is one loop only."""
