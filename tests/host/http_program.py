@@ -18,8 +18,8 @@ INTERPRETERS = ["cpython", "micropython"]
 
 
 class Program:
-    """A script that is given a port as argument and its options as a line of JSON. output(): what
-    it said."""
+    """A script that is given a port as argument and its options as a line of JSON. options: dict,
+    "{url}" in a value is what url() gives. output(): what it said."""
 
     def __init__(self, folder, interpreter, script, options):
         self._reserved = ReservedPort()
@@ -44,7 +44,8 @@ class Program:
                     "PYTHONUNBUFFERED": "1",
                 },
             )
-        self.process.stdin.write(json.dumps(options) + "\n")
+        row = json.dumps(options).replace("{url}", self.url())
+        self.process.stdin.write(row + "\n")
         self.process.stdin.flush()
 
     def listening(self):
