@@ -11,7 +11,7 @@ import sys
 
 from mcp_gw import Context, Gateway, Param
 
-gw = Gateway("vault", version="1")
+gw = Gateway("vault", version="1", http_request_s=120)
 
 
 @gw.tool("Who is asking", ctx=Context)
