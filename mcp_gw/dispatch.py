@@ -5,11 +5,12 @@ import gc
 from .compat import drive, sleep_ms, ticks_diff, ticks_ms
 from .errors import INTERNAL_ERROR, INVALID_PARAMS, ProtocolError, ToolError
 from .protocol import results
+from .protocol.faults import STATUS
 from .protocol.framing import E_BATCH
 from .protocol.jsontext import joined
 from .protocol.results import error
 from .protocol.revisions import BATCHES
-from .protocol.server import CALL, COMPLETE, DEFER, GET_PROMPT, LIST_TOOLS, READ, STATUS
+from .protocol.server import CALL, COMPLETE, DEFER, GET_PROMPT, LIST_TOOLS, READ
 from .protocol.session import Request
 
 

@@ -6,26 +6,11 @@ forwarding) comes back as a `Request`, whose outcome result() makes an answer of
 """
 
 from ..compat import const
-from ..errors import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    MISSING_CAPABILITY,
-    PARSE_ERROR,
-    UNSUPPORTED_VERSION,
-    ProtocolError,
-)
+from ..errors import INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, ProtocolError
 from .counters import Counters
+from .faults import STATUS, malformed, unknown
 from .framing import (
     ARGUMENTS,
-    E_BATCH,
-    E_DEPTH,
-    E_DUPLICATE,
-    E_ENVELOPE,
-    E_NOT_OBJECT,
-    E_SYNTAX,
-    E_UTF8,
     ERROR,
     ERROR_AT,
     ESCAPES,
@@ -46,6 +31,7 @@ from .framing import (
 )
 from .jsontext import loads, members
 from .jsonvalue import dumps
+from .pages import cursor_of, page
 from .results import LEVELS, error
 from .revisions import BY_NAME, LATEST_LEGACY, MODERN, SUPPORTED
 from .session import Request
@@ -62,22 +48,6 @@ DEFER = const(7)  # request.start_task(request, port) carries it out
 # A client's _meta is the same from request to request; one up to this size is recognised.
 _META_KEPT = const(512)
 _CAPABILITIES_KEY = b'"io.modelcontextprotocol/clientCapabilities"'
-_WHY = {
-    E_SYNTAX: (PARSE_ERROR, "not valid JSON"),
-    E_UTF8: (PARSE_ERROR, "not valid UTF-8"),
-    E_DEPTH: (INVALID_REQUEST, "nested too deeply"),
-    E_DUPLICATE: (INVALID_REQUEST, "a key of the envelope occurs twice"),
-    E_BATCH: (INVALID_REQUEST, "batches are not part of this revision"),
-    E_NOT_OBJECT: (INVALID_REQUEST, "not a JSON object"),
-    E_ENVELOPE: (INVALID_REQUEST, "not a JSON-RPC 2.0 message"),
-}
-# HTTP statuses of errors in answers of a stateless revision; all others go with 200.
-STATUS = {
-    METHOD_NOT_FOUND: 404,
-    UNSUPPORTED_VERSION: 400,
-    MISSING_CAPABILITY: 400,
-    HEADER_MISMATCH: 400,
-}
 
 
 class Server:
@@ -142,7 +112,7 @@ class Server:
                 return self._request(session, buf, spans)
             if kind < 0:
                 self.status = 400
-                raise self._malformed(kind, lo)
+                raise malformed(kind, spans[ERROR_AT] - lo)
             if session.check:
                 session.check(kind, buf, spans)
             if kind == NOTIFICATION:
@@ -175,11 +145,6 @@ class Server:
                 return id
         return None
 
-    def _malformed(self, kind, lo):
-        code, why = _WHY[kind]
-        at = self.spans[ERROR_AT]
-        return ProtocolError(code, "%s (at byte %d)" % (why, at - lo) if at >= 0 else why)
-
     def _request(self, session, buf, spans):
         view = memoryview(buf)
         id = bytes(view[spans[2 * ID] : spans[2 * ID + 1]])
@@ -196,7 +161,7 @@ class Server:
         handler = self._methods.get(method)
         try:
             if handler is None:
-                raise _unknown(method)
+                raise unknown(method)
             self.counters.request(method)
             lo = spans[2 * TOKEN]
             if lo >= 0 and buf[lo] in b'"-0123456789':  # anything else is no token
@@ -228,10 +193,6 @@ class Server:
             request.meta = session.meta
             return session.meta_revision
         request.meta = meta = bytes(meta)
-        at = meta.find(_CAPABILITIES_KEY)
-        if at < 0 or not _is_object(meta, at + len(_CAPABILITIES_KEY)):
-            why = "_meta lacks io.modelcontextprotocol/clientCapabilities, an object"
-            raise ProtocolError(INVALID_PARAMS, why, None, 400)
         name = text(buf, spans, VERSION) if buf[spans[2 * VERSION]] == 0x22 else None
         revision = BY_NAME.get(name)
         if revision is None or not revision.modern:
@@ -239,6 +200,10 @@ class Server:
                 session.check(REQUEST, buf, spans)
             data = {"supported": MODERN, "requested": str(name)}
             raise ProtocolError(UNSUPPORTED_VERSION, "unsupported protocol version", data, 400)
+        at = meta.find(_CAPABILITIES_KEY)
+        if at < 0 or not _is_object(meta, at + len(_CAPABILITIES_KEY)):
+            why = "_meta lacks io.modelcontextprotocol/clientCapabilities, an object"
+            raise ProtocolError(INVALID_PARAMS, why, None, 400)
         if len(meta) <= _META_KEPT:
             session.meta = meta
             session.meta_revision = revision
@@ -304,7 +269,7 @@ class Server:
 
     def _discover(self, request, buf, spans):
         if not request.revision.modern:
-            raise _unknown(b"server/discover")
+            raise unknown(b"server/discover")
         return self.result(
             request,
             [
@@ -353,71 +318,37 @@ class Server:
 
     def _listen(self, request, buf, spans):
         if not request.revision.modern:
-            raise _unknown(b"subscriptions/listen")
+            raise unknown(b"subscriptions/listen")
         request.kind = LISTEN
         return request
 
-    # Lists. A cursor is the number of the last item given out, so that it stays right when items
-    # come and go; numbers are never used twice.
+    # Lists.
 
     def _list_tools(self, request, buf, spans):
-        request.name = self._cursor(buf, spans)
+        request.name = cursor_of(self.params(buf, spans))
         request.kind = LIST_TOOLS
         return request
 
     def tools_result(self, request):
         """The answer to a LIST_TOOLS request: the registry's descriptors, then more_tools'."""
-        return self._list(request, b'"tools":[', self.registry.tools, self.more_tools)
+        return self._page(request, b'"tools":[', self.registry.tools, self.more_tools)
 
     def _list_resources(self, request, buf, spans):
-        request.name = self._cursor(buf, spans)
-        return self._list(request, b'"resources":[', self.registry.resources, self.more_resources)
+        request.name = cursor_of(self.params(buf, spans))
+        listing = self.registry.resources
+        return self._page(request, b'"resources":[', listing, self.more_resources)
 
     def _list_templates(self, request, buf, spans):
-        request.name = self._cursor(buf, spans)
-        return self._list(
-            request, b'"resourceTemplates":[', self.registry.templates, self.more_templates
-        )
+        request.name = cursor_of(self.params(buf, spans))
+        listing = self.registry.templates
+        return self._page(request, b'"resourceTemplates":[', listing, self.more_templates)
 
     def _list_prompts(self, request, buf, spans):
-        request.name = self._cursor(buf, spans)
-        return self._list(request, b'"prompts":[', self.registry.prompts, self.more_prompts)
+        request.name = cursor_of(self.params(buf, spans))
+        return self._page(request, b'"prompts":[', self.registry.prompts, self.more_prompts)
 
-    def _cursor(self, buf, spans):
-        """(group, number) after which the page begins; the groups are the registry and more_*."""
-        if spans[2 * PARAMS] < 0:
-            return 0, 0
-        cursor = self.params(buf, spans).get("cursor")
-        if cursor is None:
-            return 0, 0
-        try:
-            group, _, number = cursor.partition("-")
-            after = int(group), int(number, 16)
-            if after[0] in (0, 1) and after[1] >= 0:
-                return after
-        except (ValueError, AttributeError):
-            pass
-        raise ProtocolError(INVALID_PARAMS, "unknown cursor")
-
-    def _list(self, request, head, listing, more):
-        group, after = request.name
-        parts = [head]
-        left = self.page_size
-        last = None
-        while group < 2:
-            for seq, row in more(after) if group else listing.rows(after):
-                if not left:
-                    cursor = b'],"nextCursor":"%d-%x"' % last
-                    parts.append(cursor)
-                    return self.result(request, parts, cache=True)
-                if len(parts) > 1:
-                    parts.append(b",")
-                parts.append(row)
-                last = group, seq
-                left -= 1
-            group += 1
-            after = 0
-        parts.append(b"]")
+    def _page(self, request, head, listing, more):
+        parts = page(request.name, head, listing.rows, more, self.page_size)
         return self.result(request, parts, cache=True)
 
     # Requests that the gateway carries out.
@@ -503,11 +434,7 @@ def _no_rows(after):
 
 def _legacy_only(request, method):
     if request.revision.modern:
-        raise _unknown(method)
-
-
-def _unknown(method):
-    return ProtocolError(METHOD_NOT_FOUND, "unknown method " + method.decode())
+        raise unknown(method)
 
 
 def _is_object(data, at):
