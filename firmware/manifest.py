@@ -1,4 +1,42 @@
 # ruff: noqa: F821 (makemanifest.py provides these functions)
 # Frozen into every port: the gateway, and the asyncio it runs on.
+#
+# network=False is for boards without one: it leaves out what only HTTP needs.
+import os
+
+options.defaults(network=True)
+
+_NETWORK = (
+    "auth",
+    "endpoints",
+    "http_app",
+    "jwt",
+    "metrics",
+    "microdot_mount",
+    "pem",
+    "protocol/header_check",
+    "protocol/http",
+    "protocol/sse",
+    "protocol/streamable",
+    "queue/nor_fault",  # for tests, which run it on the unix build
+    "replies",
+    "route/held",
+    "route/http_",
+    "route/stream",
+    "tls_server",
+    "transports/tcp",
+)
+
 include("$(MPY_DIR)/extmod/asyncio")
-package("mcp_gw", base_path="..")
+if options.network:
+    package("mcp_gw", base_path="..")
+else:
+    # The folder of this file: makemanifest.py makes it the current one.
+    top = os.path.join("..", "mcp_gw")
+    files = []
+    for folder, _, names in os.walk(top):
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), top)
+            if name.endswith(".py") and not path.startswith(_NETWORK):
+                files.append(path)
+    package("mcp_gw", files=sorted(files), base_path="..")

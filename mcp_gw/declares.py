@@ -112,8 +112,11 @@ class Declares:
 
             upstream = LinkUpstream(name, self.server.info)
         else:
-            from .route.http_upstream import HttpUpstream
-
+            try:
+                from .route.http_upstream import HttpUpstream
+            except ImportError:
+                why = "upstream %s: this firmware has no network; leave url= out" % name
+                raise ConfigError(why) from None
             upstream = HttpUpstream(name, url, **options)
         upstream.sampling = sampling
         if offers is not None:

@@ -245,8 +245,10 @@ class Gateway(Declares, Tells):
         gc.collect()
 
     def _open_http(self, options):
-        from .transports.tcp import HttpServer
-
+        try:
+            from .transports.tcp import HttpServer
+        except ImportError:
+            raise ConfigError("this firmware has no network: http is not there") from None
         self._listen(HttpServer(self, **options))
 
     def _listen(self, server):

@@ -1,4 +1,4 @@
 # ruff: noqa: F821 (makemanifest.py provides these functions)
-include("../manifest.py")
+include("../manifest.py", network=False)
 freeze("modules")
 freeze("..", "main.py")

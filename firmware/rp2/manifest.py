@@ -1,5 +1,5 @@
 # ruff: noqa: F821 (makemanifest.py provides these functions)
-include("../manifest.py")
+include("../manifest.py", network=False)
 freeze("$(PORT_DIR)/modules", "rp2.py")
 freeze("modules")
 freeze("..", "main.py")
