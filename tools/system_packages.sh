@@ -29,6 +29,7 @@ need qemu-system-arm has qemu-system-arm
 need python3-venv python_can ensurepip
 need nodejs has node
 need npm has npm
+need wrk has wrk
 
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "setup: python3 is $(python3 --version 2>&1); 3.11 or newer is needed" >&2

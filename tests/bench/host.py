@@ -1,8 +1,7 @@
-"""Figures by this machine's clock: the unix build beside the official SDK's server, and calls of
-the official client through the bridge, the board and back."""
+"""Figures by this machine's clock: calls of the official client through the bridge, the board and
+back, and parts of the unix build."""
 
 import statistics
-import sys
 import time
 
 import anyio
@@ -10,61 +9,14 @@ import rig
 import scripts
 import targets
 from figures import Row
-from latency import line_of, spread
-
-SDK_SERVER = """
-from mcp.server import MCPServer
-server = MCPServer("bench")
-
-@server.tool()
-def number(plot: int) -> int:
-    return 10 * plot
-
-server.run("stdio")
-"""
+from latency import spread
 
 
 def rows(folder):
-    yield from stdio(folder)
     yield from through_the_bridge(folder)
     unix = targets.UnixTarget(folder)
     yield scripts.scanner(unix, 4000, 50, "unix")
     yield from scripts.ring(unix, "RamNor(64)", 1000, "unix (64 sectors of RAM)")
-
-
-def rate(wire, count, batch):
-    """tools/call per second, `batch` requests at a time."""
-    line = line_of("number", {"plot": 3})
-    began = time.monotonic()
-    for _ in range(count // batch):
-        wire.write(line * batch)
-        for _ in range(batch):
-            assert b'"result"' in wire.line()
-    return count // batch * batch / (time.monotonic() - began)
-
-
-def stdio(folder):
-    """The same client, first with our server and then with the SDK's."""
-    found = {}
-    script = folder / "sdk_server.py"
-    script.write_text(SDK_SERVER)
-    for who, command, count in (
-        ("ours", [targets.firmware("unix"), rig.APPS / "workbench.py"], 10_000),
-        ("SDK", [sys.executable, script], 500),
-    ):
-        wire = rig.ProcessWire(command, folder)
-        try:
-            wire.wait_serving()
-            wire.strict = False
-            rate(wire, 50, 1)
-            found[who] = rate(wire, count, 1), rate(wire, count, 50)
-        finally:
-            wire.close()
-    for how, ours, theirs in zip(
-        ("one at a time", "50 at a time"), found["ours"], found["SDK"], strict=True
-    ):
-        value = f"{ours:,.0f}/s; Python SDK's server {theirs:,.0f}/s: {ours / theirs:.0f} times"
-        yield Row(f"unix: tools/call over stdio, {how}", value)
 
 
 def through_the_bridge(folder):
