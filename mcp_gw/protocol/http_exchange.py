@@ -59,7 +59,12 @@ class Exchange:
         elif status != 200:
             connection.answer(status, JSON + plan.fields, parts)
         elif not plan.json:
-            self._events(plan.fields, parts)
+            if self.http_session is not None and self._begin():
+                stream, self.stream = self.stream, None
+                stream.put(parts)
+                stream.end()
+            else:
+                self._events(plan.fields, parts)
         elif plan.fields:
             connection.answer(200, JSON + plan.fields, parts)
         else:
