@@ -42,8 +42,14 @@ _IN_SIZE = 65536 if HAS_STDERR else 2048
 _OUT_SIZE = 32768 if HAS_STDERR else 2048
 # Connections that are told 503, beside those that are served; more are closed without a word.
 _REFUSED = const(4)
-# Who has to make room for a new connection, in this order: phase, and ms spent in it.
-_GIVEN_UP = ((CLOSING, 200), (IDLE, 0), (RECEIVING, 1000))
+# Who has to make room for a new connection, in this order: phase, ms spent in it, and whether only
+# those have to that never sent a request.
+_GIVEN_UP = (
+    (CLOSING, 200, False),
+    (IDLE, 0, True),
+    (RECEIVING, 1000, False),
+    (IDLE, 1000, False),
+)
 _ACCEPTS = const(16)  # connections taken at a time
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -316,16 +322,17 @@ class HttpServer:
             connection.refuse(503, "too many connections", b"Retry-After: 2\r\n")
 
     def _make_room(self):
-        """Close a connection that is on its way out, idle, or slow with its request, in this
-        order, the oldest first. False if there is none."""
+        """Close the connection that can best be spared, of several the oldest. False if there is
+        none."""
         now = self.limits.now
-        for phase, patience in _GIVEN_UP:
+        for phase, patience, unused in _GIVEN_UP:
             found = None
             for one in self.connections:
                 age = ticks_diff(now, one.since)
-                if one.phase == phase and age >= patience:
-                    if found is None or age > ticks_diff(now, found.since):
-                        found = one
+                if one.phase != phase or age < patience or (unused and one.head is not None):
+                    continue
+                if found is None or age > ticks_diff(now, found.since):
+                    found = one
             if found is not None:
                 if phase == RECEIVING:
                     found.refuse(408, "the request took too long")
