@@ -10,19 +10,23 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1]), str(HERE.parents[1] / "tools")]
 
+import servers  # noqa: E402
 import suites  # noqa: E402
-from servers import PLACES  # noqa: E402
 
 
 def main(places):
     failed = 0
-    for place in places or PLACES:
-        for suite in suites.SUITES:
-            began = time.monotonic()
-            with PLACES[place]() as url:
+    for place in places or servers.PLACES:
+        with servers.PLACES[place]() as url:
+            for suite in suites.SUITES:
+                began = time.monotonic()
                 outcome = suites.run(suite, url)
-            print(f"{place}: {outcome.report()} ({time.monotonic() - began:.0f} s)", flush=True)
-            failed += len(outcome.failures)
+                took = time.monotonic() - began
+                print(f"{place}, {took:.0f} s, {outcome.report()}", flush=True)
+                failed += len(outcome.failures)
+        for check, why in servers.BEYOND[place].items():
+            print(f"{place}: not tried: {check}: {why}")
+    print(f"conformance: {failed or 'nothing'} failed")
     return 1 if failed else 0
 
 

@@ -36,6 +36,14 @@ def pico():
 
 
 PLACES = {"unix": unix, "pico": pico}
+# Checks that cannot be made in a place, and why.
+BEYOND = {
+    "unix": {},
+    "pico": {
+        "server-sse-polling: server-sse-disconnect-resume": "a serial port has no streams that "
+        "the board could end before the answer",
+    },
+}
 
 
 def _deploy(sim):

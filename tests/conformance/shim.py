@@ -52,7 +52,8 @@ class Front(Server):
 
     def _begin(self, request, buf, spans):
         self._initialize(request, buf, spans)
-        return self._forward(request, buf, spans)
+        # A request older than that belongs to the client before.
+        return Request(FORWARD, request.session, request.revision, request.id)
 
     def _forward(self, request, buf, spans):
         request.kind = FORWARD

@@ -40,15 +40,16 @@ class Outcome:
         self.scenarios = scenarios
         self.log = log
 
+    @property
+    def passes(self):
+        """Every check that passed, as "SCENARIO: ID"; one that passed twice occurs twice."""
+        return sorted(f"{scenario}: {check['id']}" for scenario, check in self._checks("SUCCESS"))
+
     def _checks(self, *statuses):
         for scenario, checks in sorted(self.scenarios.items()):
             for check in checks:
                 if check["status"] in statuses:
                     yield scenario, check
-
-    @property
-    def passed(self):
-        return len(list(self._checks("SUCCESS")))
 
     @property
     def failures(self):
@@ -78,7 +79,7 @@ class Outcome:
         failures = self.failures
         lines = [
             f"{self.suite.name}: {len(self.scenarios)} scenarios, "
-            f"{self.passed} checks passed, {len(failures)} failed"
+            f"{len(self.passes)} checks passed, {len(failures)} failed"
         ]
         lines += [f"  skipped by the suite: {text}" for text in self.skipped]
         lines += [f"  FAILED {text}" for text in failures]
