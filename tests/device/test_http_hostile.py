@@ -119,6 +119,8 @@ def test_shapes_that_could_be_read_in_two_ways(server, shape):
         with contextlib.suppress(ConnectionError):
             client.send(HEAD + more + called("echo", text="smuggled"))
         assert status_of(client) == status
+        with contextlib.suppress(OSError):
+            client.sock.shutdown(socket.SHUT_WR)
         assert client.ended()
 
 
@@ -151,7 +153,10 @@ def test_slow_loris(server):
             if words % 5 == 0:
                 assert served(server) == "hi"
             time.sleep(0.02)
-        told = [status_of(client) for client in slow]
+        told = []
+        for client in slow:
+            with contextlib.suppress(Closed, ConnectionError):  # before its first byte
+                told.append(status_of(client))
     assert set(told) <= {408, 503} and told.count(408) >= MOST - 1
 
 
@@ -255,7 +260,7 @@ def test_garbage(server):
             with contextlib.suppress(ConnectionError):
                 client.send(data)
             with contextlib.suppress(ConnectionError):
-                assert status_of(client) in (400, 431, 505)
+                assert status_of(client) in (400, 408, 431, 505)
 
 
 def test_bodies_that_are_no_messages(server):
