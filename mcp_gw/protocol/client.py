@@ -351,15 +351,6 @@ class Client:
         return REFUSED
 
 
-def asks(raw):
-    """Whether a result's JSON text (bytes) is of type input_required (2026-07-28)."""
-    if b"input_required" in raw and raw[:1] == b"{":
-        for key, _, lo, hi in members(raw):
-            if key == b"resultType":
-                return raw[lo:hi] == b'"input_required"'
-    return False
-
-
 def _supported(error):
     """The revisions that an error object of code -32022 names; an empty list when it does not."""
     data = error.get("data")

@@ -1,7 +1,6 @@
 """What the gateway knows of an upstream server, whatever carries the messages."""
 
 from ..errors import METHOD_NOT_FOUND, ProtocolError
-from ..protocol.client import asks
 from ..protocol.jsontext import loads, members, skip_value
 
 # What can be listed: method, and the member of the result that holds the list.
@@ -140,6 +139,15 @@ class Upstream:
                 return count, False
             cursor = following
         return count, False
+
+
+def asks(raw):
+    """Whether a result's JSON text (bytes) is of type input_required (2026-07-28)."""
+    if b"input_required" in raw and raw[:1] == b"{":
+        for key, _, lo, hi in members(raw):
+            if key == b"resultType":
+                return raw[lo:hi] == b'"input_required"'
+    return False
 
 
 def error_of(raw):

@@ -17,8 +17,8 @@ from mcp_gw.protocol.client import (
     REPLY,
     SEND,
     Client,
-    asks,
 )
+from mcp_gw.route.upstream import asks
 
 MODERN = "2026-07-28"
 INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'

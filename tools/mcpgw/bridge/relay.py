@@ -16,7 +16,7 @@ from mcp_gw.errors import (
     ProtocolError,
     Unavailable,
 )
-from mcp_gw.protocol.client import QUESTIONS, asks
+from mcp_gw.protocol.client import QUESTIONS
 from mcp_gw.protocol.framing import (
     ID,
     KEY,
@@ -32,7 +32,7 @@ from mcp_gw.protocol.framing import (
     text,
 )
 from mcp_gw.protocol.jsontext import member, members, without_member
-from mcp_gw.route.upstream import LISTS
+from mcp_gw.route.upstream import LISTS, asks
 
 from .calls import dump, error_object, parse, tool_error
 
