@@ -79,13 +79,12 @@ class Person:
         return ListRootsResult(roots=[Root(uri="file:///home")])
 
 
-def run(command, mode, folder, scenario, person=None):
-    """Run scenario(client) with the SDK's client connected."""
+def run(command, mode, folder, scenario, person=None, **callbacks):
+    """Run scenario(client) with the SDK's client connected; callbacks: further ones of it."""
 
     async def main():
         (program, *args), environ = command
         parameters = StdioServerParameters(command=program, args=args, env=environ)
-        callbacks = {}
         if person:
             callbacks["elicitation_callback"] = person.elicit
             callbacks["sampling_callback"] = person.sample
@@ -208,3 +207,75 @@ def test_prompts_and_resources(command, upstream, tmp_path, mode):
             await client.read_resource("cup://none")
 
     run(command, mode, tmp_path, scenario)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_tool_is_shown_without_asking(command, upstream, tmp_path, mode):
+    name = f"new_{mode}_{tmp_path.name}"[:40]
+    heard = []
+
+    async def scenario(client):
+        async def names():
+            return {tool.name for tool in (await client.list_tools()).tools}
+
+        assert text_of(await client.call_tool("pi_grow", {"name": name})) == "grown"
+        while f"pi_{name}" not in await names():
+            await anyio.sleep(0.1)
+        assert text_of(await client.call_tool(f"pi_{name}", {})) == name
+        if mode == "legacy":
+            while not any("tools/list_changed" in str(row.method) for row in heard):
+                await anyio.sleep(0.1)
+
+    async def hear(message):
+        if hasattr(message, "method"):
+            heard.append(message)
+
+    run(command, mode, tmp_path, scenario, message_handler=hear)
+
+
+SAMPLING = """
+async def muse(params):
+    return "I praise: " + params["messages"][0]["content"]["text"]
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_gateway_answers_for_the_model(upstream, tmp_path, mode):
+    app = APP.format(options=f'url="{upstream.url}", sampling=muse, ')
+    (tmp_path / "app.py").write_text(SAMPLING + app)
+    environ = environment() | {"MICROPYPATH": f"{targets.ROOT}:.frozen"}
+    command = [str(targets.firmware("unix")), str(tmp_path / "app.py")], environ
+    person = Person()
+
+    async def scenario(client):
+        said = text_of(await client.call_tool("pi_praise", {"cup": "mug"}))
+        assert said == "I praise: Praise a mug"
+        said = text_of(await client.call_tool("pi_mixed", {"cup": "mug"}))
+        assert said == "3: I praise: Praise a mug"
+
+    run(command, mode, tmp_path, scenario, elicitation_callback=person.elicit)
+    assert person.asked == ["How large a mug?"]
+
+
+@pytest.mark.parametrize("kind", UPSTREAMS)
+def test_an_upstream_that_restarts(tmp_path, kind):
+    """A legacy server has forgotten its session: it is opened anew, and the call sent again."""
+    with Upstream(tmp_path, *UPSTREAMS[kind]) as server:
+        (tmp_path / "app.py").write_text(APP.format(options=f'url="{server.url}", '))
+        environ = environment() | {"MICROPYPATH": f"{targets.ROOT}:.frozen"}
+        command = [str(targets.firmware("unix")), str(tmp_path / "app.py")], environ
+        person = Person()
+
+        def restart():
+            server.stop()
+            server.start()
+
+        async def scenario(client):
+            for _ in range(2):
+                order = await client.call_tool("pi_order", {"cup": "mug"})
+                assert text_of(order) == "mug of 3"
+                await anyio.to_thread.run_sync(restart)
+            assert text_of(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
+
+        run(command, "legacy", tmp_path, scenario, person)
+        assert server.executed().count("order") == 2
