@@ -13,13 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-import mcp_types
-import mcp_types.methods
 import targets
 from mcp import StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 from waiting import PATIENCE_S, ReservedPort, until
+from wire_record import LOGS, Recorder
 
 HERE = Path(__file__).parent / "device"
 APPS = HERE / "apps"
@@ -68,23 +67,27 @@ def start(port):
 
 class Wire:
     """A byte stream to a gateway with no bridge in between. Every line that has come in is kept in
-    `lines` (bytes without LF), in order.
+    `lines` (bytes without LF), in order; every message is judged by `recorder`.
 
-    strict: whether every line is checked to be an MCP message as it comes; frames: whether frames
-    of the serial link may come as well.
+    strict: whether every line has to be a message; frames: whether frames of the serial link may
+    come as well.
     """
 
     def __init__(self):
         self.lines = []
-        self.sent = {}  # id as JSON -> (method, revision)
+        self.recorder = Recorder(noise=True)
         self.strict = False
         self.frames = False
-        self.wrong = []  # (line, what is wrong with it)
+        self.wrong = []  # lines that are no messages
         self._rest = b""
         self._at = 0
         self._ids = itertools.count(1000)
 
-    # What a kind of wire knows: _read(timeout) -> bytes, b"" after the time; write(data).
+    # What a kind of wire knows: _read(timeout) -> bytes, b"" after the time; _write(data).
+
+    def write(self, data):
+        self.recorder.sent(data)
+        self._write(data)
 
     def line(self, timeout=PATIENCE_S):
         """The next line, bytes without LF."""
@@ -102,11 +105,10 @@ class Wire:
 
     def _came(self, line):
         self.lines.append(line)
-        if self.strict and not (self.frames and line[:1] == b"\x1e"):
-            try:
-                valid(line, self.sent)
-            except (KeyError, ValueError, AssertionError) as error:
-                self.wrong.append((line, error))
+        self.recorder.received(line + b"\n")
+        message = line[:1] in (b"{", b"[") and line[-1:] != b"\r"
+        if self.strict and not message and not (self.frames and line[:1] == b"\x1e"):
+            self.wrong.append(line)
 
     def message(self, timeout=PATIENCE_S):
         """The next line that begins as a message, parsed."""
@@ -128,7 +130,6 @@ class Wire:
         message = {"jsonrpc": "2.0", "id": id, "method": method}
         if params is not None:
             message["params"] = params
-        self.sent[json.dumps(id)] = method, MODERN if modern else LEGACY
         self.write(json.dumps(message).encode() + b"\n")
         return id
 
@@ -168,30 +169,9 @@ class Wire:
         """Every line that came while `strict` was a valid MCP message, and no line is left
         unfinished."""
         wrong, self.wrong = self.wrong, []
-        assert not wrong, [(line[:200], error) for line, error in wrong]
+        assert not wrong, wrong
         assert not self._rest, self._rest
-
-
-def valid(line, sent):
-    """Check one line: JSON-RPC, and what it carries as the SDK's types have it. sent: dict of the
-    id as JSON to (method, revision). Raises ValueError (pydantic's too), KeyError or
-    AssertionError."""
-    assert not line.endswith(b"\r"), line
-    row = json.loads(line)
-    if "error" in row and "id" not in row:
-        # Nobody could tell which request it was about. MCP's schemas want no id then; the SDK's
-        # model wants a null.
-        row["id"] = None
-    message = mcp_types.jsonrpc_message_adapter.validate_python(row)
-    if isinstance(message, mcp_types.JSONRPCNotification):
-        mcp_types.methods.parse_server_notification(message.method, LEGACY, message.params)
-    elif isinstance(message, mcp_types.JSONRPCResponse):
-        method, revision = sent[json.dumps(message.id)]
-        with contextlib.suppress(KeyError):
-            mcp_types.methods.validate_server_result(method, revision, message.result)
-    else:
-        assert isinstance(message, mcp_types.JSONRPCError), line
-    return message
+        self.recorder.check()
 
 
 MARK = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"mark","arguments":{}}}'
@@ -218,7 +198,7 @@ class SerialWire(Wire):
         data = self.port.read(1)
         return data + self.port.read(self.port.in_waiting) if data else b""
 
-    def write(self, data):
+    def _write(self, data):
         self.port.write(data)
 
     def close(self):
@@ -245,7 +225,7 @@ class ProcessWire(Wire):
         out = self.process.stdout
         return os.read(out.fileno(), 65536) if select.select([out], [], [], timeout)[0] else b""
 
-    def write(self, data):
+    def _write(self, data):
         view = memoryview(data)
         while view:
             view = view[self.process.stdin.write(view) :]
@@ -283,9 +263,11 @@ def serving(target, app, *arguments):
 
 
 def sdk_client(command, mode, log, **options):
-    """The official SDK's Client on a stdio server. log: an open file for its standard error."""
-    program, *arguments = map(str, command)
-    server = StdioServerParameters(command=program, args=arguments, env=environment())
+    """The official SDK's Client on a stdio server, recorded. log: an open file for the server's
+    standard error."""
+    program, *arguments = LOGS.command(command)
+    env = environment() | LOGS.environment
+    server = StdioServerParameters(command=program, args=arguments, env=env)
     return Client(stdio_client(server, errlog=log), mode=mode, **options)
 
 

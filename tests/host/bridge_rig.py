@@ -14,6 +14,7 @@ import tty
 from pathlib import Path
 
 from waiting import PATIENCE_S, ReservedPort, until
+from wire_record import Recorder
 
 from mcp_gw.transports import link
 
@@ -177,9 +178,11 @@ class FakeBoard:
 
 
 class Bridge:
-    """`mcpgw bridge` as a process; lines of its stdout come out of `get`."""
+    """`mcpgw bridge` as a process; lines of its stdout come out of `get`. genuine: a real gateway
+    is on the port, so that what comes is recorded and judged."""
 
-    def __init__(self, port, *options, state=None, stderr=None):
+    def __init__(self, port, *options, state=None, stderr=None, genuine=False):
+        self.recorder = Recorder() if genuine else None
         command = [sys.executable, "-m", "mcpgw.cli", "bridge", "--port", str(port)]
         command += ["--state", str(state or Path(port).with_suffix(".sqlite")), *options]
         self.log = Path(stderr or Path(port).with_suffix(".log"))
@@ -196,10 +199,14 @@ class Bridge:
 
     def _read(self):
         for line in self.process.stdout:
+            if self.recorder:
+                self.recorder.received(line)
             self.lines.put(line)
         self.lines.put(b"")
 
     def write(self, data):
+        if self.recorder:
+            self.recorder.sent(data)
         self.process.stdin.write(data)
         self.process.stdin.flush()
 

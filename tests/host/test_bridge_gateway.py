@@ -17,6 +17,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 from waiting import PATIENCE_S
+from wire_record import LOGS
 
 PATIENCE = str(PATIENCE_S)
 APP = """
@@ -137,9 +138,9 @@ def run(command, mode, folder, scenario):
     """Run scenario(client) with the SDK's client connected to a stdio command."""
 
     async def main():
-        parameters = StdioServerParameters(
-            command=command[0], args=[str(a) for a in command[1:]], env=environment()
-        )
+        program, *arguments = LOGS.command(command)
+        env = environment() | LOGS.environment
+        parameters = StdioServerParameters(command=program, args=arguments, env=env)
         with open(folder / "bridge.log", "a") as log:
             with anyio.fail_after(2 * PATIENCE_S):
                 async with Client(stdio_client(parameters, errlog=log), mode=mode) as client:
@@ -200,7 +201,7 @@ def test_the_official_client_over_the_bridge(make, tmp_path, mode):
 
 def test_a_board_left_at_its_prompt_is_brought_back(make):
     board = make(first=None)
-    with Bridge(make.path, "--wait", PATIENCE) as bridge:
+    with Bridge(make.path, "--wait", PATIENCE, genuine=True) as bridge:
         ready(bridge)
         assert board.starts == 2
         assert "bench 1.0 serves" in bridge.text()
@@ -208,7 +209,7 @@ def test_a_board_left_at_its_prompt_is_brought_back(make):
 
 def test_a_program_that_is_interrupted_under_a_client_is_started_again(make):
     board = make()
-    with Bridge(make.path, "--wait", PATIENCE) as bridge:
+    with Bridge(make.path, "--wait", PATIENCE, genuine=True) as bridge:
         ready(bridge)
         os.kill(board.process.pid, 2)
         ready(bridge)
@@ -218,11 +219,11 @@ def test_a_program_that_is_interrupted_under_a_client_is_started_again(make):
 
 def test_the_serving_board_is_not_disturbed_by_a_poke(make):
     board = make()
-    with Bridge(make.path) as bridge:
+    with Bridge(make.path, genuine=True) as bridge:
         ready(bridge)
     with open(make.path, "r+b", buffering=0) as port:
         port.write(b"\r\x02\n\x04\n")
         time.sleep(0.3)
-    with Bridge(make.path) as bridge:
+    with Bridge(make.path, genuine=True) as bridge:
         ready(bridge)
     assert board.starts == 1

@@ -35,7 +35,7 @@ def bridge(board, tmp_path):
 
     def start(*options):
         files = {"state": tmp_path / "state", "stderr": tmp_path / f"log{len(made)}"}
-        made.append(Bridge(board.port, *options, **files))
+        made.append(Bridge(board.port, *options, genuine=True, **files))
         return made[-1]
 
     yield start
