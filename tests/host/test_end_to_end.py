@@ -1,6 +1,6 @@
 """The official SDK's client, this gateway (the unix build), the official SDK's server: questions,
-progress and cancellation all the way, whatever era either end speaks; over HTTP, and over a serial
-line with the bridge.
+progress and cancellation all the way, whatever era either end speaks. The client over stdio and
+HTTP, the server over HTTP and over a serial line with the bridge.
 """
 
 import os
@@ -10,6 +10,7 @@ import anyio
 import pytest
 import targets
 from bridge_rig import Upstream, environment
+from http_program import Program, sdk_client
 from mcp import StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
@@ -39,11 +40,24 @@ def upstream(request, tmp_path_factory):
         yield server
 
 
-@pytest.fixture(params=["http", "serial"])
+SERVE = 'gw.run("stdio")'
+# A client over HTTP: the port is an argument.
+SERVE_HTTP = 'import sys; gw.run("http", port=int(sys.argv[1]))'
+
+
+@pytest.fixture(params=["stdio", "http", "serial"])
 def command(request, upstream, tmp_path):
-    """The command that a client starts, and its environment."""
+    """The command that a client starts, and its environment; or the URL it connects to."""
     environ = environment() | {"MICROPYPATH": f"{targets.ROOT}:.frozen"}
     if request.param == "http":
+        app = APP.format(options=f'url="{upstream.url}", ')
+        (tmp_path / "app.py").write_text(app.replace(SERVE, SERVE_HTTP))
+        program = Program(tmp_path, "micropython", str(tmp_path / "app.py"), {})
+        program.listening()
+        yield program.url()
+        program.close()
+        return
+    if request.param == "stdio":
         (tmp_path / "app.py").write_text(APP.format(options=f'url="{upstream.url}", '))
         yield [str(targets.firmware("unix")), str(tmp_path / "app.py")], environ
         return
@@ -83,15 +97,19 @@ def run(command, mode, folder, scenario, person=None, **callbacks):
     """Run scenario(client) with the SDK's client connected; callbacks: further ones of it."""
 
     async def main():
-        (program, *args), environ = command
-        parameters = StdioServerParameters(command=program, args=args, env=environ)
         if person:
             callbacks["elicitation_callback"] = person.elicit
             callbacks["sampling_callback"] = person.sample
             callbacks["list_roots_callback"] = person.roots
         with open(folder / "log", "a") as log, anyio.fail_after(2 * PATIENCE_S):
-            transport = stdio_client(parameters, errlog=log)
-            async with Client(transport, mode=mode, **callbacks) as client:
+            if isinstance(command, str):
+                connection = sdk_client(command, mode, **callbacks)
+            else:
+                (program, *args), environ = command
+                parameters = StdioServerParameters(command=program, args=args, env=environ)
+                transport = stdio_client(parameters, errlog=log)
+                connection = Client(transport, mode=mode, **callbacks)
+            async with connection as client:
                 assert client.protocol_version == MODES[mode]
                 while "pi_order" not in {t.name for t in (await client.list_tools()).tools}:
                     await anyio.sleep(0.1)
