@@ -2,7 +2,8 @@
 
     PYTHON microdot_app.py PORT
 
-Reads the options of mount() from standard input, as a line of JSON.
+Reads the options of mount() from standard input, as a line of JSON. serve: list of
+what the gateway serves beside, from the start.
 """
 
 import asyncio
@@ -81,8 +82,14 @@ def menu():
 
 
 async def main(port):
-    mount(gw, app, **json.loads(sys.stdin.readline()))
-    await app.start_server(host="127.0.0.1", port=port)
+    options = json.loads(sys.stdin.readline())
+    serve = options.pop("serve", None)
+    mounted = mount(gw, app, **options)
+    listening = app.start_server(host="127.0.0.1", port=port)
+    if serve is not None:
+        await asyncio.gather(listening, gw.serve(mounted, *serve))
+    else:
+        await listening
 
 
 asyncio.run(main(int(sys.argv[1])))

@@ -96,6 +96,8 @@ def test_own_routes_and_endpoints(kitchen):
     body = {"tool": "add", "arguments": {"a": 1, "b": 1}}
     done = httpx.post(kitchen.url("/v1/mcp/completions"), json=body, headers=BEARER)
     assert done.json()["structuredContent"] == {"sum": 2}
+    done = httpx.post(kitchen.url("/v1/mcp/completions"), json={"tool": "ask"}, headers=BEARER)
+    assert done.status_code == 200 and done.json()["isError"]  # there is nobody to ask
     head = httpx.head(kitchen.url("/health"))
     assert head.status_code == 200 and not head.content
 
@@ -230,6 +232,20 @@ def test_sizes_of_bodies(kitchen, size, status):
     if status == 200:
         assert done.json()["result"]["structuredContent"] == {"sum": 3}
     assert httpx.delete(kitchen.url(), headers=session).status_code == 204
+
+
+def test_served_from_the_start(start):
+    kitchen = start(token=TOKEN, serve=["stdio"] if start.interpreter == "micropython" else [])
+    session = initialize(kitchen)
+    for id in (7, 8):
+        if start.interpreter == "micropython":  # the other has no console for MCP
+            body = json.dumps({"jsonrpc": "2.0", "id": id, "method": "ping"})
+            kitchen.process.stdin.write(body + "\n")
+            kitchen.process.stdin.flush()
+            pong = f'{{"jsonrpc":"2.0","id":{id},"result":{{}}}}'
+            until(lambda pong=pong: pong in kitchen.output())
+        done = httpx.post(kitchen.url(), json=call("add", {"a": 1, "b": 2}), headers=session)
+        assert done.json()["result"]["structuredContent"] == {"sum": 3}
 
 
 def test_peers_that_do_not_finish(kitchen):
