@@ -74,10 +74,10 @@ class Remote(Upstream):
         self.descriptors = descriptors
         self.raw = raw
 
-    def meta(self, extra=b""):
+    def meta(self, extra=b"", can=b"{}"):
         return b"{" + extra + b"}"
 
-    async def request(self, method, params_parts, timeout_ms=None, on_progress=None):
+    async def request(self, method, params_parts, timeout_ms=None, on_progress=None, can=b"{}"):
         for _ in range(3):
             await sleep_ms(1)
         if method == "tools/list":
