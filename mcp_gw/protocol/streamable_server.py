@@ -134,8 +134,9 @@ class StreamableServer:
             plan.run(connection, head, buf, lo, hi)
         except Exception as e:
             self._log(e)
-            if connection.exchange is not None:
-                connection.exchange.answered = True
+            exchange, connection.exchange = connection.exchange, None
+            if exchange is not None:
+                exchange.gone()
             connection.fail()
 
     def quiet(self, connection):
@@ -342,6 +343,7 @@ class StreamableServer:
             method, head.path, head.query, head.headers, body, reply.respond
         )
         if not served:
+            connection.exchange = None
             self._refuse(plan, 404, "there is nothing here; MCP is at " + self._path)
             connection.answer(*plan.refused)
 
