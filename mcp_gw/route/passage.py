@@ -27,6 +27,13 @@ class Passage:
     JSON of params.name for the upstream, None to leave it; expiry_s: for how long it may wait in
     the queue, None: not at all."""
 
+    # What most requests do without costs them no RAM.
+    key = None
+    can = b"{}"  # what the upstream may ask, JSON text of capabilities
+    again = None  # JSON text of params for further rounds: less _meta and answers
+    passed_on = False  # the client has to answer, and will come back
+    _kept = None  # params for the queue
+
     def __init__(self, forwarder, request, port, upstream, method, name=None, expiry_s=None):
         self.forwarder = forwarder
         self.request = request
@@ -34,18 +41,15 @@ class Passage:
         self.upstream = upstream
         self.method = method
         self.name = name
-        self.key = None
         self._expiry_s = expiry_s
-        self._kept = None  # params for the queue
-        self.again = None  # JSON text of params for further rounds: less _meta and answers
-        self.can = b"{}"
-        self.passed_on = False  # the client has to answer, and will come back
 
     def begin(self, buf, spans):
         """Send it; its params are spans of `buf`. Raises ProtocolError."""
         request = self.request
         upstream = self.upstream
-        self.can = can = _can(request, upstream.sampling)
+        can = _can(request, upstream.sampling)
+        if can != b"{}":
+            self.can = can
         lo, hi = spans[2 * PARAMS], spans[2 * PARAMS + 1]
         returned = None
         if request.revision.modern and (
