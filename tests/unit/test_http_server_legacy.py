@@ -157,6 +157,23 @@ def test_a_stream_closed_by_the_tool_is_picked_up_later():
     assert result(connection.answers()[0])
 
 
+def test_a_client_that_names_event_streams_first_gets_its_answers_as_events():
+    server = Server()
+    fields = server.open()
+    both = "application/json, text/event-stream"
+    for accept in (both, "*/*", "application/json;q=0.9, */*", "application/json", None):
+        status, headers, body = server.ask(call("add", a=1, b=1), **dict(fields, Accept=accept))
+        assert (status, headers[b"content-type"]) == (200, b"application/json"), accept
+    fields["Accept"] = "text/event-stream, application/json"
+    status, headers, body = server.ask(call("add", a=1, b=1), **fields)
+    assert (status, headers[b"content-type"]) == (200, b"text/event-stream")
+    # It may be asked for again, though nothing came before it.
+    assert body.startswith(b"id: 1-0\nretry: 1000\ndata: \n\nid: 1-1\n")
+    again = server.ask(None, method="GET", **dict(fields, Last_Event_ID="1-0"))
+    assert streamed(again)[-1]["result"]["content"][0]["text"] == "2"
+    assert streamed(server.ask(request("no/such"), **fields))[-1]["error"]["code"] == -32601
+
+
 def test_what_is_kept_for_resuming_is_bounded():
     server = Server(replay=500)
     fields = server.open()

@@ -112,7 +112,8 @@ def test_every_revision_is_agreed_on():
         assert peer.status[peer.last] == 404
     peer.meta["io.modelcontextprotocol/protocolVersion"] = "v9"
     error = peer.ask("tools/list")
-    assert error["code"] == -32022 and error["data"]["requested"] == "v9"
+    assert error["code"] == -32022
+    assert error["data"] == {"requested": "v9", "supported": found["supportedVersions"]}
     assert peer.status[peer.last] == 400
     del peer.meta["io.modelcontextprotocol/protocolVersion"]
     assert peer.ask("tools/list")["code"] == -32602 and peer.status[peer.last] == 400
