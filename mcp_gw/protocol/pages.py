@@ -28,18 +28,18 @@ def page(after, head, own, more, size):
 
     head: JSON text up to the rows; own, more: functions(number) yielding (number, JSON bytes).
     """
-    group, number = after
+    group, number = of, last = after
     parts = [head]
-    last = None
     while group < 2:
         for seq, row in (more if group else own)(number):
             if not size:
-                parts.append(b'],"nextCursor":"%d-%x"' % last)
+                parts.append(b'],"nextCursor":"%d-%x"' % (of, last))
                 return parts
             if len(parts) > 1:
                 parts.append(b",")
             parts.append(row)
-            last = group, seq
+            of = group
+            last = seq
             size -= 1
         group += 1
         number = 0
