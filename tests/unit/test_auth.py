@@ -1,6 +1,7 @@
 """Guard: which requests it lets in, and what it tells those it refuses."""
 
 import json
+import random
 from binascii import b2a_base64
 
 from mcp_gw.auth import Principal, guard_from
@@ -391,3 +392,24 @@ def test_health_for_everybody():
     assert refused(g, b"Bearer b", path="/health", method="GET")[0] == 401
     assert refused(g, None, path="/health")[0] == 401
     assert refused(g, None, path="/health/", method="GET")[0] == 401
+
+
+def test_any_claims():
+    """Whatever a good signature stands below."""
+    random.seed(5)
+    g = guard(jwt_secret=KEY, audience=US)
+    whole = json.dumps(
+        {"sub": "al\u00e9", "aud": [US], "exp": NOW + 60, "nbf": 1, "n": {"a": [0.5]}}
+    )
+    pieces = (b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"-", b"null", b"1e999", b"\\ud800")
+    pieces += (b"\xff", b"\xc3", b"\0", b"9" * 300, b"0." + b"1" * 40, b'"exp":1', b"true")
+    seen = set()
+    for _ in range(3000):
+        raw = whole.encode()
+        for _ in range(random.choice((0, 1, 1, 2, 5))):
+            at = random.randrange(len(raw) + 1)
+            rest = raw[at + random.choice((0, 1, 1, 9)) :]
+            raw = raw[:at] + random.choice(pieces) + rest
+        said = check(g, bearer(jwt(raw=raw)))
+        seen.add(said[0] if isinstance(said, tuple) else "in")
+    assert seen == {"in", 401}, seen
