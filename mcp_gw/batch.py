@@ -26,7 +26,7 @@ class Batch:
     def take(self, buf, lo, hi):
         """buf[lo:hi]: a valid JSON array. Returns 1 when an answer follows, else 2."""
         data = bytes(memoryview(buf)[lo:hi])
-        rows = list(_items(data))
+        rows = list(items(data))
         if not 0 < len(rows) <= self.MOST:
             why = "a batch has from 1 to %d messages" % self.MOST
             self._port.answer(error(None, INVALID_REQUEST, why), 400)
@@ -64,7 +64,7 @@ class Batch:
             self._port.answer([b"[" + b",".join(self._answers) + b"]"])
 
 
-def _items(data):
+def items(data):
     """Yield (start, end) of each value in the JSON array `data`."""
     i = data.find(b"[") + 1
     end = len(data)

@@ -232,6 +232,54 @@ def test_an_id_used_twice_gets_both_answers():
     assert ["error" in m for m in client.heard()] == [False, True]
 
 
+def test_batches_are_taken_apart_and_answered_as_one():
+    client = Client()
+    client.up()
+
+    def call(id, method="ping"):
+        return {"jsonrpc": "2.0", "id": id, "method": method}
+
+    note = {"jsonrpc": "2.0", "method": "notifications/x"}
+    # Only where the revision has them.
+    for version, batches in (("2025-06-18", False), ("2025-03-26", True)):
+        client.say(json.dumps([call(1), call(2)]).encode())
+        assert client.heard()[0]["error"]["code"] == -32600
+        client.request(0, "initialize")
+        client.answer(0, {"protocolVersion": version})
+        client.heard()
+        client.board.clear()
+        if not batches:
+            continue
+        client.say(json.dumps([call(1), note, call(2), 5, call(3)]).encode())
+        assert [json.loads(line).get("id") for line in client.board] == [1, None, 2, 3]
+        client.answer(2)
+        client.answer(1)
+        assert client.heard() == []
+        client.answer(3)
+        ((first, *rest),) = client.heard()
+        assert first["error"]["code"] == -32600
+        assert [row["id"] for row in rest] == [2, 1, 3]
+        # Nothing but notifications is not answered; nonsense is.
+        client.say(json.dumps([note, note]).encode())
+        assert client.heard() == []
+        for odd in (b"[]", b"[1", b"[" + b"1," * 40 + b"1]", b"[" * 5000):
+            client.say(odd)
+            assert client.heard()[0]["error"]["code"] == -32600
+        # One that is cancelled is not waited for; one under way when the board is lost is failed.
+        client.say(json.dumps([call(4), call(5)]).encode())
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
+        client.say(cancel | {"params": {"requestId": 4}})
+        client.answer(5)
+        (rows,) = client.heard()
+        assert [row["id"] for row in rows] == [5]
+        client.say(json.dumps([call(6), call(7)]).encode())
+        client.answer(6)
+        client.session.board_down("gone", 1)
+        (rows,) = client.heard()
+        assert [row["id"] for row in rows] == [6, 7]
+        assert rows[1]["error"]["code"] == -32013
+
+
 def test_cancelled_requests():
     client = Client()
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled"}

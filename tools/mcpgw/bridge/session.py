@@ -21,6 +21,7 @@ from mcp_gw.protocol.framing import (
     text,
 )
 
+from . import batches
 from .calls import error_object, parse
 
 # The scanner's limit, and the most that a board may be set to: the board is the one to refuse.
@@ -39,7 +40,12 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f]")
 
 
 class _Message:
-    """One message of the client: its bytes, and id (raw JSON) and method where it has them."""
+    """One message of the client: its bytes, and id (raw JSON) and method where it has them.
+
+    batch: the batches.Answers that it is answered with, or None.
+    """
+
+    batch = None
 
     def __init__(self, line, kind, id, method, deadline):
         self.line = line
@@ -70,6 +76,7 @@ class Session:
         self._unnamed = 0  # lines sent whose answer can only carry the id null
         self._initialize = None  # the client's initialize, once it was answered
         self._initialized = None  # its notifications/initialized
+        self._batches = False  # the agreed revision has them
         self._serving = False
         self._replay_until = None
         self._rx = 0
@@ -97,7 +104,10 @@ class Session:
         if not line:
             return
         if line[:1] == b"[":
-            return self._refuse(b"null", INVALID_REQUEST, "batches are not supported")
+            return self._batch(line, now)
+        return self._message(line, now)
+
+    def _message(self, line, now, batch=None):
         if line[:1] != b"{" or _CONTROLS.search(line):
             return self._refuse(b"null", PARSE_ERROR, "not valid JSON")
         spans = self._spans
@@ -109,12 +119,33 @@ class Session:
             line = line.replace(b"\r", b" ")
         method = text(line, spans, METHOD) if kind in (REQUEST, NOTIFICATION) else None
         message = _Message(line, kind, self._span(line, ID), method, now + self._wait_s)
+        if batch and kind == REQUEST:
+            message.batch = batch
+            batch.expect()
         if method == "notifications/cancelled" and self._cancelled(line):
             return
         if self._ready:
             self._send(message)
         else:
             self._waiting.append(message)
+
+    def _batch(self, line, now):
+        if not self._batches:
+            return self._refuse(b"null", INVALID_REQUEST, "batches are not part of this revision")
+        found = batches.messages(line)
+        if found is None:
+            why = f"a batch is an array of 1 to {batches.MOST} messages"
+            return self._refuse(b"null", INVALID_REQUEST, why)
+        answers = batches.Answers(self._to_client)
+        for each in found:
+            kind = scan(each, 0, len(each), self._spans, MAX_DEPTH)
+            if kind > 0:
+                self._message(each, now, answers)
+            else:
+                answers.expect()
+                error = error_object(INVALID_REQUEST, "not a JSON-RPC 2.0 message")
+                answers.add(b'{"jsonrpc":"2.0","id":null,"error":%s}' % error)
+        return answers.close()
 
     def oversize(self, head, size):
         """A line was longer than the bridge accepts: head is how it begins, size the limit."""
@@ -138,8 +169,8 @@ class Session:
     def board_same(self):
         """The board still runs the gateway it ran."""
         doubted, self._doubted = self._doubted, []
-        for _, line in doubted:
-            self._to_client(line)
+        for message, line in doubted:
+            self._reply(message, line)
 
     def board_down(self, why, now):
         """The board is gone or restarts: what was under way gets no answer any more."""
@@ -155,7 +186,8 @@ class Session:
             if message.method in _HANDSHAKE:
                 self._wait_again(message, now)
             else:
-                self._refuse(message.id, BOARD_RESET, f"{why}; the request may have been executed")
+                text = f"{why}; the request may have been executed"
+                self._refuse(message.id, BOARD_RESET, text, message)
 
     def board_line(self, line):
         """One MCP line of the board."""
@@ -166,10 +198,11 @@ class Session:
             self._to_client(line)
         elif kind in (RESPONSE, ERROR_RESPONSE):
             self._answer(line, kind, id)
-        elif id in self._flight and self._take(id):
+        elif message := self._take(id):
             # Sent, and perhaps executed, but the answer was damaged between the board and here.
             self._log.info("an answer of the board arrived damaged")
-            self._refuse(id, INTERNAL_ERROR, "the board's answer was damaged on the line")
+            text = "the board's answer was damaged on the line"
+            self._refuse(id, INTERNAL_ERROR, text, message)
         else:
             self._log.info(f"dropped a line of the board that is not MCP ({kind})")
 
@@ -186,7 +219,8 @@ class Session:
             if message.deadline > now:
                 self._waiting.append(message)
             elif message.kind == REQUEST:
-                self._refuse(message.id, BOARD_RESET, f"{self._why}; the request was not sent")
+                text = f"{self._why}; the request was not sent"
+                self._refuse(message.id, BOARD_RESET, text, message)
             elif message.kind < 0:
                 self._refuse(message.id or b"null", PARSE_ERROR, "not a valid message")
 
@@ -205,7 +239,7 @@ class Session:
         if size > self._rx:
             text = f"message of {size} bytes; the board takes {self._rx}"
             if message.kind == REQUEST or message.kind < 0:
-                self._refuse(message.id or b"null", INVALID_REQUEST, text)
+                self._refuse(message.id or b"null", INVALID_REQUEST, text, message)
             self._log.info(f"not sent: {text}")
             return
         if message.kind == REQUEST:
@@ -239,11 +273,12 @@ class Session:
         if message is not None:
             if message.method == "initialize" and kind == RESPONSE:
                 self._initialize = message.line
+                self._batches = batches.agreed(line)
             if kind == ERROR_RESPONSE and self._initialize and _NO_HANDSHAKE in line:
                 self._doubted.append((message, line))
                 self._doubt()
                 return
-            self._to_client(line)
+            self._reply(message, line)
         elif self._unnamed and kind == ERROR_RESPONSE:
             # The answer to a line that was not a valid message: with its id if one was found.
             self._unnamed -= 1
@@ -270,10 +305,13 @@ class Session:
         for message in list(self._waiting):
             if message.kind == REQUEST and _same(message.id, wanted):
                 self._waiting.remove(message)
+                self._drop(message)
                 return True
         for id in list(self._flight):
             if _same(id, wanted):
-                del self._flight[id]  # an answer that comes all the same is not for the client
+                # An answer that comes all the same is not for the client.
+                for message in self._flight.pop(id):
+                    self._drop(message)
         return False
 
     def _replay(self, now):
@@ -285,8 +323,20 @@ class Session:
         self._replay_until = now + REPLAY_S
         self._to_board(line[:start] + REPLAY_ID + line[end:])
 
-    def _refuse(self, id, code, text):
-        self._to_client(b'{"jsonrpc":"2.0","id":%s,"error":%s}' % (id, error_object(code, text)))
+    def _refuse(self, id, code, text, message=None):
+        """Answer with an error of the bridge. message: the one that is answered, if known."""
+        line = b'{"jsonrpc":"2.0","id":%s,"error":%s}' % (id, error_object(code, text))
+        self._reply(message, line)
+
+    def _reply(self, message, line):
+        if message and message.batch:
+            message.batch.add(line)
+        else:
+            self._to_client(line)
+
+    def _drop(self, message):
+        if message.batch:
+            message.batch.drop()
 
 
 def _same(raw, value):
