@@ -46,8 +46,8 @@ class Everything:
 class Front(Server):
     """Checks what HTTP and the envelope ask for, and leaves every method to the board."""
 
-    def __init__(self, registry):
-        super().__init__(registry, b"{}", lambda revision: {}, None, 32, 1000)
+    def __init__(self):
+        super().__init__(None, b"{}", lambda revision: {}, None, 32, 1000)
         self._methods = Everything({b'"initialize"': self._begin}, self._forward)
 
     def _begin(self, request, buf, spans):
@@ -86,7 +86,7 @@ class Relay:
 
     def __init__(self, device):
         self._device = device
-        self._server = Front(None)
+        self._server = Front()
         self._server.on_cancelled = Request.cancel
         self._rest = b""
         self._last = 0
