@@ -24,11 +24,11 @@ from wire_schema import LATEST_LEGACY, MODERN, REVISIONS
 META = "io.modelcontextprotocol/"
 TAP = Path(__file__).with_name("stdio_tap.py")
 TASKS = "io.modelcontextprotocol/tasks"
-# What an error without an id may say: parse error and invalid request.
-UNREADABLE = {-32700, -32600}
-# NULL_ID_EXCEPTION: JSON-RPC wants an id of null in the answer to what has none that could be
-# read. MCP's schemas know no null there (the later ones allow an error without id): this is the
-# one departure from them that passes.
+# NO_ID_EXCEPTION: an answer to what has no id that could be read. JSON-RPC wants an id of null
+# there; the schemas know no null, the later ones allow none at all, the earlier ones nothing. Null
+# and none pass in all revisions, the one departure from the schemas, for these errors only: parse
+# error, invalid request, and what the head of an HTTP request shows before its body is read.
+NO_ID_EXCEPTION = {-32700, -32600, -32020, -32022}
 
 _new = []
 _going_on = weakref.WeakSet()
@@ -218,10 +218,9 @@ class Recorder:
         revision = self.revision
         if message.get("id") is None:
             error = message["error"]
-            if not isinstance(error, dict) or error.get("code") not in UNREADABLE:
+            if not isinstance(error, dict) or error.get("code") not in NO_ID_EXCEPTION:
                 return "no id, though the request could be read"
-            if "id" in message:  # NULL_ID_EXCEPTION
-                message = {**message, "id": 0}
+            message = {**message, "id": 0}
         else:
             candidates = self._open.get(json.dumps(message.get("id")), [])
             if candidates:

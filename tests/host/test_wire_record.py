@@ -157,8 +157,7 @@ def test_errors(recorder, revision):
     assert fail(error={"code": 1, "message": ""}, result={})
     assert fail()
     unread = {"code": -32700, "message": "no"}
-    without = talk.hear({"error": unread})
-    assert (without is None) == (revision >= "2025-11-25")
+    assert talk.hear({"error": unread}) is None
     assert talk.hear({"id": None, "error": unread}) is None
     assert talk.hear({"id": None, "error": {**unread, "code": -32603}})
     assert talk.hear({"id": 77, "error": unread}) == "an error to no request"
