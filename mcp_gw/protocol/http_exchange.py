@@ -111,18 +111,26 @@ class Exchange:
     def quiet(self):
         """Nothing was sent for a while: keep whoever is between us and the client from giving
         up."""
-        connection = self.connection
-        if not self.session.under_way:
-            # The client has cancelled the request, or ended the session: no answer will come.
+        if not self.settle() and (self.stream is not None or self._begin()):
+            self.connection.chunk(COMMENT)
+
+    def settle(self):
+        """End the answer if nobody works on it any more, because the client has cancelled the
+        request or ended its session. Returns whether it has ended."""
+        if not self.answered:
+            for request in self.session.under_way.values():
+                if request.port is self or not isinstance(request.port, Exchange):  # a batch's
+                    return False
             self.answered = True
-            if self.stream is not None:
-                self.stream.end()
-            elif connection.streaming:
+            stream, self.stream = self.stream, None
+            connection = self.connection
+            if stream is not None:
+                stream.end()
+            elif connection is not None and connection.streaming:
                 connection.finish()
-            else:
+            elif connection is not None:
                 connection.answer(204, self.plan.fields, ())
-        elif self.stream is not None or self._begin():
-            connection.chunk(COMMENT)
+        return True
 
     def gone(self):
         """The connection is gone."""

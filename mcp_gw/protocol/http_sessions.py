@@ -96,6 +96,7 @@ class HttpSession:
         self._replay = replay
         self._begun = 0
         self.streams = {0: EventStream(self, 0)}
+        self._waiting = []  # Exchanges that had no answer at once
         session.out = self.streams[0].put
         session.check = check_legacy
 
@@ -103,6 +104,16 @@ class HttpSession:
         self._begun += 1
         stream = self.streams[self._begun] = EventStream(self, self._begun)
         return stream
+
+    def wait(self, exchange):
+        """The answer on `exchange` takes time."""
+        self._waiting = [one for one in self._waiting if not one.answered and one is not exchange]
+        self._waiting.append(exchange)
+
+    def settle(self):
+        """What the client said may have been that it wants some answers no longer."""
+        for exchange in self._waiting:
+            exchange.settle()
 
     def keep(self, stream, number, data):
         """Keep an event for a client that missed it; the oldest make room."""
@@ -136,6 +147,7 @@ class HttpSession:
     def end(self):
         self.alive = False
         self.session.out = None
+        self.settle()
         for stream in list(self.streams.values()):
             stream.detach(True)
         self.kept = []
@@ -186,8 +198,8 @@ class Sessions:
 
     def end(self, one):
         self._table.pop(one.id, None)
-        one.end()
         self._leave(one.session)
+        one.end()
 
     def tick(self, now):
         """Forget who was silent for too long."""

@@ -290,12 +290,19 @@ class StreamableServer:
         exchange.plan = plan
         exchange.answered = False
         kind = self._take(exchange, buf, lo, hi)
-        if kind != REQUEST and not exchange.answered:
-            exchange.answered = True
-            if plan.fields:
-                connection.answer(202, plan.fields, ())
-            else:
-                connection.answer_nothing()
+        if exchange.answered:
+            return
+        if kind == REQUEST:
+            if one is not None:
+                one.wait(exchange)
+            return
+        exchange.answered = True
+        if plan.fields:
+            connection.answer(202, plan.fields, ())
+        else:
+            connection.answer_nothing()
+        if one is not None:
+            one.settle()
 
     def _plan_again(self, connection, head):
         plan = self._planned(connection, head)

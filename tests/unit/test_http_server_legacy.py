@@ -194,11 +194,20 @@ def test_a_legacy_request_that_was_cancelled_does_not_hold_its_connection():
     connection = server.send(call("wait"), **fields)
     turn()
     note = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
-    assert server.ask(note, **fields)[0] == 202
+    other = server.send(call("wait", 2, token=2), **fields)
     turn()
-    assert connection.phase == PENDING
-    connection.tick(16_000)
-    assert connection.phase != PENDING and connection.answers()[0][0] == 204
+    server.running[-1].progress(1)
+    assert server.ask(note, **fields)[0] == 202
+    assert connection.answers()[0][0] == 204 and other.phase == PENDING
+    note["params"]["requestId"] = 2
+    assert server.ask(note, **fields)[0] == 202
+    assert other.phase != PENDING and len(streamed(other.answers()[0])) == 1
+    # So it is when the session ends.
+    connection = server.send(call("wait", 3), **fields)
+    turn()
+    assert server.ask(None, method="DELETE", **fields)[0] == 204
+    assert connection.answers()[0][0] == 204
+    assert server.running[-1].cancelled
 
 
 def test_sessions_are_bounded_and_idle_ones_go_first():
