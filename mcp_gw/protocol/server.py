@@ -325,7 +325,7 @@ class Server:
     # Lists.
 
     def _list_tools(self, request, buf, spans):
-        request.name = cursor_of(self.params(buf, spans))
+        request.name = self._cursor(buf, spans)
         request.kind = LIST_TOOLS
         return request
 
@@ -334,18 +334,23 @@ class Server:
         return self._page(request, b'"tools":[', self.registry.tools, self.more_tools)
 
     def _list_resources(self, request, buf, spans):
-        request.name = cursor_of(self.params(buf, spans))
-        listing = self.registry.resources
-        return self._page(request, b'"resources":[', listing, self.more_resources)
+        request.name = self._cursor(buf, spans)
+        return self._page(request, b'"resources":[', self.registry.resources, self.more_resources)
 
     def _list_templates(self, request, buf, spans):
-        request.name = cursor_of(self.params(buf, spans))
+        request.name = self._cursor(buf, spans)
         listing = self.registry.templates
         return self._page(request, b'"resourceTemplates":[', listing, self.more_templates)
 
     def _list_prompts(self, request, buf, spans):
-        request.name = cursor_of(self.params(buf, spans))
+        request.name = self._cursor(buf, spans)
         return self._page(request, b'"prompts":[', self.registry.prompts, self.more_prompts)
+
+    def _cursor(self, buf, spans):
+        # Most params hold nothing but _meta, which is not worth parsing for this.
+        if b"cursor" in self._params_text(buf, spans) or spans[ESCAPES] & (1 << PARAMS):
+            return cursor_of(self.params(buf, spans))
+        return 0, 0
 
     def _page(self, request, head, listing, more):
         parts = page(request.name, head, listing.rows, more, self.page_size)
