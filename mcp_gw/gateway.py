@@ -78,6 +78,7 @@ class Gateway(Declares, Tells):
         self._closed = 0  # how often
         self._pause = ticks_ms()  # before this time upstreams and queue are left alone
         self._running = False
+        self._over = False  # the last port's input has ended
         self.clock = Clock()
         self._lines = 0  # handled since the last collection of garbage
         self._heard = ticks_ms()
@@ -93,7 +94,7 @@ class Gateway(Declares, Tells):
     # Running.
 
     def run(self, *transports, **options):
-        """Serve until end of input or Ctrl-C.
+        """Serve until Ctrl-C, or until the input of the last port has ended.
 
         transports: "stdio" or "serial" (both: the console), "http", or streams such as a
         machine.UART; default: the console. options: of the HTTP server (docs/http-server.md).
@@ -145,7 +146,7 @@ class Gateway(Declares, Tells):
         self._tick()
         if self._tasks or self._http:
             run_until(_turn())
-        return count if self.ports or self._http else -1
+        return -1 if self._over else count
 
     def process(self, message):
         """Answer one message without a transport.
@@ -208,6 +209,7 @@ class Gateway(Declares, Tells):
         """
         from .transports.serial import Console, Port, Uart
 
+        self._over = False
         transports = transports or ("serial",)
         if options and "http" not in transports:
             raise ConfigError("option %s is not known without http" % list(options)[0])
@@ -293,7 +295,10 @@ class Gateway(Declares, Tells):
     def _remove(self, port):
         self.ports.remove(port)
         self.leave(port.session)
-        self._running = self._running and bool(self.ports or self._http)
+        if not self.ports:
+            # Whoever started a server on stdio ends it so, HTTP beside it included.
+            self._running = False
+            self._over = True
 
     def _drain(self, port):
         count = 0
