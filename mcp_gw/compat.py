@@ -127,6 +127,13 @@ if MICROPYTHON:
 else:
     _loop = None
 
+    def this_loop():
+        """The event loop that runs, or else the one that run_until() will run."""
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return _own_loop()
+
     def _own_loop():
         global _loop
         if _loop is None or _loop.is_closed():
@@ -134,11 +141,7 @@ else:
         return _loop
 
     def spawn(work):
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = _own_loop()
-        return loop.create_task(work)
+        return this_loop().create_task(work)
 
     def run_until(work):
         return _own_loop().run_until_complete(work)

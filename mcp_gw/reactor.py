@@ -3,7 +3,7 @@ switch for each.
 
     watch(stream, call, read=True, write=False)    call() whenever `stream` is ready, or broken
     unwatch(stream)                                no more; before it is closed
-    adopt()                                        now and then, from a task of the loop in use
+    adopt()                                        now and then, by whoever runs the event loop
 
 call() gets no arguments: it tries what it has to do and takes "not now" for an answer. It is
 called again and again while the stream stays ready (level-triggered). watch() of a watched stream
@@ -121,7 +121,7 @@ if MICROPYTHON:
         """There is one loop only."""
 
 else:
-    import asyncio
+    from .compat import this_loop
 
     _watched = {}  # stream -> (call, read, write)
     _loop = None  # where they are registered
@@ -153,15 +153,15 @@ else:
             _loop.remove_writer(stream)
 
     def adopt():
-        """Let the loop that runs now call for what was watched outside of it."""
+        """Let the loop that is in use now call for what was watched before."""
         global _loop
-        running = asyncio.get_running_loop()
-        if running is _loop:
+        loop = this_loop()
+        if loop is _loop:
             return
         if _loop is not None and not _loop.is_closed():
             for stream in _watched:
                 _loop.remove_reader(stream)
                 _loop.remove_writer(stream)
-        _loop = running
+        _loop = loop
         for stream, (call, read, write) in _watched.items():
             _register(stream, call, read, write)

@@ -84,6 +84,26 @@ def test_calls_while_there_is_something_to_read():
     near.close()
 
 
+def test_a_loop_that_runs_now_and_then():
+    near, far = pair()
+    seen = []
+
+    async def turn():
+        await sleep_ms(1)
+
+    reactor.watch(near, lambda: seen.append(near.recv(1)))
+    far.send(b"abc")
+    for _ in range(1000):
+        reactor.adopt()
+        run_until(turn())
+        if len(seen) == 3:
+            break
+    assert seen == [b"a", b"b", b"c"]
+    reactor.unwatch(near)
+    near.close()
+    far.close()
+
+
 def test_writing_and_neither():
     near, far = pair()
     count = [0]
