@@ -32,7 +32,7 @@ class Passage:
     can = b"{}"  # what the upstream may ask, JSON text of capabilities
     again = None  # JSON text of params for further rounds: less _meta and answers
     passed_on = False  # the client has to answer, and will come back
-    _kept = None  # params for the queue
+    kept = None  # params for the queue
 
     def __init__(self, forwarder, request, port, upstream, method, name=None, expiry_s=None):
         self.forwarder = forwarder
@@ -61,7 +61,7 @@ class Passage:
         if self.key is None and self._expiry_s is not None:
             self.key = self.forwarder.new_key()
             if self.forwarder.outbox is not None and returned is None:
-                self._kept = joined(spliced(buf, spans, self.name, b"{" + self._extra() + b"}"))
+                self.kept = joined(spliced(buf, spans, self.name, b"{" + self._extra() + b"}"))
         if returned is not None:
             parts = [b'{"_meta":', self._meta(), b",", returned[1:]]
         else:
@@ -159,7 +159,7 @@ class Passage:
             elif code == UPSTREAM_TIMEOUT:
                 err = NoAnswer(message)
         if err is not None:
-            if self._kept is not None:
+            if self.kept is not None:
                 self._queue()
                 return
             code = UPSTREAM_TIMEOUT if isinstance(err, NoAnswer) else UPSTREAM_UNAVAILABLE
@@ -197,7 +197,7 @@ class Passage:
         key, expiry_s = self.key, self._expiry_s
         tool = loads(self.name, b"\\" in self.name)
         try:
-            outbox.put(key.encode(), self.upstream.name, tool, [self._kept], expiry_s)
+            outbox.put(key.encode(), self.upstream.name, tool, [self.kept], expiry_s)
         except QueueFull as e:
             self._refuse(QUEUE_FULL, str(e))
             return

@@ -26,6 +26,7 @@ async def settle(passage, raw):
     """Go on with a request whose upstream asks, until its outcome, or until the client has to come
     back with answers. raw: JSON text (bytes) of the input_required result."""
     state = None
+    passage.kept = None  # an answered question cannot wait in the queue
     try:
         for _ in range(_MAX_ROUNDS):
             state, questions = _read(raw)

@@ -91,8 +91,10 @@ class Wire:
         return request, self.frame(b"u", name.encode() + b" ", json.dumps(row).encode())
 
 
-def board(queueable=(), **options):
+def board(queueable=(), queue=None, **options):
     gw = Gateway("board", version="1")
+    if queue:
+        gw.queue(queue)
     gw.upstream("office", queueable=queueable, **options)
 
     @gw.tool("Local", n=Param(int))

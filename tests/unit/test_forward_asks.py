@@ -2,7 +2,7 @@
 
 import json
 
-from test_forward import INITIALIZE, META, TOOLS, board, connect
+from test_forward import INITIALIZE, META, TOOLS, board, connect, sleep_a_little
 
 FORM = {"type": "object", "properties": {"size": {"type": "integer"}}}
 ELICIT = {
@@ -233,6 +233,44 @@ def test_every_round_of_a_keyed_call_has_its_key():
         }
         again = upstream(wire.message(modern_call({"elicitation": {}}, **given))[0])
         assert again["params"]["_meta"]["mcp-gw/key"] == key
+    finally:
+        gw.close()
+
+
+def test_a_call_that_was_asked_something_does_not_go_to_the_queue():
+    from mcp_gw.queue.nor import RamNor
+
+    gw, wire = legacy({"elicitation": {}}, queueable=("forecast",), queue=RamNor(4))
+    try:
+        request = upstream(wire.message(CALL)[0])
+        (question,) = reply(wire, request, asking(q=ELICIT))
+        wire.frame(b"s", b'{"office":false}')
+        (out,) = wire.message({"jsonrpc": "2.0", "id": question["id"], "result": ACCEPT})
+        assert out["error"]["code"] == -32010
+        assert gw.upstreams.forwarder.outbox.pending == 0
+        # Before that it does; and delivered later it has nobody who could answer.
+        (out,) = wire.message(CALL)
+        uri = out["result"]["_meta"]["mcp-gw/queued"]["uri"]
+        out = wire.frame(b"s", b'{"office":true}')
+        seen = []
+        while not seen:
+            for row in out:
+                if row[0] == "u" and '"tools/list"' in row[1]:
+                    listed = {"resultType": "complete", "tools": TOOLS}
+                    out = wire.answer_upstream(row[1], listed)[1]
+                    seen += [row for row in out if row[0] == "u"]
+            if not seen:
+                sleep_a_little()
+                out = wire.turn()
+                seen += [row for row in out if row[0] == "u" and '"tools/call"' in row[1]]
+        request = upstream(seen[0])
+        assert request["method"] == "tools/call"
+        assert request["params"]["_meta"][CAPABILITIES] == {}
+        reply(wire, request, asking(q=ELICIT))
+        read = {"jsonrpc": "2.0", "id": 6, "method": "resources/read", "params": {"uri": uri}}
+        row = json.loads(wire.message(read)[0]["result"]["contents"][0]["text"])
+        assert row["state"] == "failed", row
+        assert "nobody" in row["result"]["content"][0]["text"]
     finally:
         gw.close()
 
