@@ -182,8 +182,9 @@ def marked(wire, lines):
     (bytes) in between; all go in one write, so that the event loop does not wait meanwhile."""
     lines = [MARK, *lines, MARK]
     wire.write(b"".join(line + b"\n" for line in lines))
-    texts = [wire.message()["result"]["content"][0]["text"] for _ in lines]
-    return int(texts[-1]) - int(texts[0])
+    results = [wire.message()["result"] for _ in lines]
+    first, last = (int(result["content"][0]["text"]) for result in (results[0], results[-1]))
+    return last - first
 
 
 class SerialWire(Wire):
