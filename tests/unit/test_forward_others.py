@@ -111,9 +111,9 @@ def test_completion_is_asked_where_the_prompt_or_template_is():
     gw, wire = connected()
     try:
         argument = {"name": "to", "value": "y"}
-        ref = {"type": "ref/prompt", "name": "office_toast"}
+        prompt = {"type": "ref/prompt", "name": "office_toast"}
         for ref, own in (
-            (ref, {"type": "ref/prompt", "name": "toast"}),
+            (prompt, {"type": "ref/prompt", "name": "toast"}),
             ({"type": "ref/resource", "uri": "cup://{name}/data"}, None),
         ):
             out = ask(wire, "completion/complete", ref=ref, argument=argument)
