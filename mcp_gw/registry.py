@@ -13,7 +13,7 @@ class Item:
     """What all kinds of offer have in common: the function, its parameters, the descriptor.
 
     params: name -> Param; context: the keyword under which the function wants the call's Context,
-    or None; descriptor: JSON bytes; seq: grows with every registration of the gateway.
+    or None; row: (number, descriptor as JSON bytes), the number grows with every registration.
     """
 
     what = "item"
@@ -21,7 +21,6 @@ class Item:
     def __init__(self, name, func, declared):
         self.name = name
         self.func = func
-        self.seq = 0
         self.context = None
         self.params = {}
         for key, value in declared.items():
@@ -39,11 +38,17 @@ class Item:
         for key, value in options.items():
             if value is not None and value != "":
                 row["_meta" if key == "meta" else key] = value
-        self.descriptor = checked(row)
-        if self.descriptor is None:  # it would spoil the whole list
+        descriptor = checked(row)
+        if descriptor is None:  # it would spoil the whole list
             raise ConfigError(
                 "%s %s: a default, bound or annotation has no JSON form" % (self.what, self.name)
             )
+        self.row = 0, descriptor
+
+    @property
+    def descriptor(self):
+        """JSON bytes."""
+        return self.row[1]
 
     def arguments(self, given):
         """Check `given` (a dict) and fill in defaults; raises ToolError for the first rule
@@ -143,7 +148,7 @@ class Listing:
         if item.name in self._items:
             raise ConfigError("%s %s is registered twice" % (item.what, item.name))
         self._last += 1
-        item.seq = self._last
+        item.row = self._last, item.row[1]
         self._items[item.name] = item
         self._order.append(item.name)
         if self.changed:
@@ -159,11 +164,11 @@ class Listing:
             self.changed()
 
     def rows(self, after=0):
-        """Yield (seq, descriptor) of every item registered after number `after`."""
+        """Yield the row of every item registered after number `after`."""
         for name in self._order:
-            item = self._items[name]
-            if item.seq > after:
-                yield item.seq, item.descriptor
+            row = self._items[name].row
+            if row[0] > after:
+                yield row
 
 
 class Registry:
