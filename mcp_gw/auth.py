@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from .compat import const
 from .errors import ConfigError, GatewayError
-from .replies import json_answer
+from .replies import json_answer, refusal
 from .transports.link import random_hex
 
 # Longest token looked at, in bytes.
@@ -27,19 +27,17 @@ HEALTH = "/health"
 
 
 class Refused(GatewayError):
-    """The request may not be served; what follows is for the WWW-Authenticate header."""
+    """The request may not be served. challenge: None, or what its WWW-Authenticate field says."""
 
-    def __init__(self, status, error, text, challenge=None):
+    def __init__(self, status, text, challenge=None):
         super().__init__(text)
         self.status = status
-        self.error = error
         self.challenge = challenge
 
     def answer(self):
         """(status, fields, body) as the HTTP server sends it."""
-        row = {"error": self.error, "error_description": str(self)}
         fields = (("WWW-Authenticate", self.challenge),) if self.challenge else ()
-        return json_answer(self.status, row, *fields)
+        return refusal(self.status, str(self), *fields)
 
 
 class BadToken(GatewayError):
@@ -117,7 +115,7 @@ class Guard:
             if path.startswith(WELL_KNOWN):
                 # For everybody: who has no token learns from it where to get one.
                 row = self._metadata(path, origin)
-                return json_answer(*((200, row) if row else (404, {"error": "not_found"})))
+                return json_answer(200, row) if row else refusal(404, "there is nothing here")
             if path == HEALTH and b"authorization" not in headers:
                 # Whoever only wants to know whether we live needs no token, and learns no more.
                 return json_answer(200, {"status": "ok"})
@@ -150,7 +148,7 @@ class Guard:
         if self._jwt is not None:
             now = self._clock()
             if now is None:
-                raise Refused(503, "temporarily_unavailable", "the clock was not set yet")
+                raise Refused(503, "the clock was not set yet")
             try:
                 principal = self._principal(self._jwt.claims(token, now))
             except BadToken as e:
@@ -250,12 +248,12 @@ class Guard:
             known = scheme + "://" + authority + WELL_KNOWN
             rows.append(("resource_metadata", known + ("/" + own if own else "")))
         told = ", ".join('%s="%s"' % row for row in rows)
-        return Refused(status, error or "unauthorized", text, ("Bearer " + told).strip())
+        return Refused(status, text, ("Bearer " + told).strip())
 
     def _broken(self, what):
         # What a user's function raises may hold the token in its text: only the kind is told.
         self._log("the token verifier failed: %s\n" % what)
-        return Refused(500, "server_error", "the token could not be checked")
+        return Refused(500, "the token could not be checked")
 
     def _list_tokens(self, given):
         if given is None:

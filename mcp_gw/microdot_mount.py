@@ -19,7 +19,7 @@ from .errors import ConfigError
 from .http_app import http_app
 from .protocol.http_server import REASONS
 from .protocol.jsontext import joined
-from .replies import json_answer
+from .replies import refusal
 
 _JSON = b"Content-Type: application/json\r\n"
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
@@ -36,8 +36,7 @@ def mount(
     already: give what this returns to gateway.serve() or run() to have it begin earlier, or to
     serve "stdio" beside. Raises ConfigError.
     """
-    scheme = "https" if getattr(app, "ssl", None) else "http"
-    guard = guard_from(more, gateway.clock.unix, gateway.log, path, scheme)
+    guard = guard_from(more, gateway.clock.unix, gateway.log, path)
     if more:
         raise ConfigError("option %s of mount is not known" % sorted(more)[0])
     paths = []
@@ -47,7 +46,7 @@ def mount(
     else:
         loopback = False
         if guard is not None:
-            paths = [WELL_KNOWN, WELL_KNOWN + path]
+            paths = [WELL_KNOWN, WELL_KNOWN + "/<path:resource>"]
     if endpoints:
         from .endpoints import Endpoints
 
@@ -75,8 +74,9 @@ class Mount:
         self._talks = []
         self._open = False
 
-    async def handle(self, request):
-        """Microdot's handler of all our routes."""
+    async def handle(self, request, resource=None):
+        """Microdot's handler of all our routes. resource: a part of the path, which tells us
+        nothing new."""
         if not self._open:
             self._gateway.open(self)
             if not self._gateway.serving:
@@ -152,7 +152,7 @@ class _ThisMachine:
     def check(self, method, path, headers, peer):
         if peer in _LOOPBACK:
             return None
-        return json_answer(403, {"error": "from other machines a token is needed"})
+        return refusal(403, "from other machines a token is needed")
 
 
 class _Head:

@@ -7,6 +7,7 @@ what the gateway serves beside, from the start.
 """
 
 import asyncio
+import gc
 import json
 import sys
 
@@ -29,6 +30,13 @@ async def index(request):
 @app.get("/left")
 async def told(request):
     return {"left": left}
+
+
+@app.get("/collected")
+async def collected(request):
+    """Bytes of heap in use, on CPython the number of objects in their place."""
+    gc.collect()
+    return str(gc.mem_alloc() if hasattr(gc, "mem_alloc") else len(gc.get_objects()))
 
 
 @gw.tool("Add", a=Param(int), b=Param(int))

@@ -59,10 +59,10 @@ def refused(guard, authorization, **how):
     row = dict(fields)
     assert row["Content-Type"] == "application/json" and row["Cache-Control"] == "no-store"
     told = json.loads(body)
-    assert sorted(told) == ["error", "error_description"]
+    assert told["jsonrpc"] == "2.0" and told["error"]["code"] == -32600
     if authorization and 20 < len(authorization) < 4000:
         assert authorization[7:] not in body, "the answer repeats the token"
-    return status, row.get("WWW-Authenticate"), told["error_description"]
+    return status, row.get("WWW-Authenticate"), told["error"]["message"]
 
 
 def who(guard, authorization):
