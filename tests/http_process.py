@@ -57,6 +57,12 @@ class HttpProcess:
         with open(f"/proc/{self.process.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
+    def cpu_s(self):
+        """Seconds of processor time it has used."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            row = stat.read().rpartition(")")[2].split()
+        return (int(row[11]) + int(row[12])) / os.sysconf("SC_CLK_TCK")
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 

@@ -206,7 +206,7 @@ class Connection:
         """The usual answer: 200, JSON text in parts (list of bytes-like)."""
         out = self.limits.out
         end = gather(parts, out, _BODY)
-        if end < 0 or self.waiting or not self.head.keep_alive:
+        if end < 0 or self.waiting or not self.head.keep_alive or self.head.old:
             self.answer(200, b"Content-Type: application/json\r\n", parts)
             return
         out[_LENGTH : _LENGTH + 8] = b"%8d" % (end - _BODY)
@@ -219,7 +219,7 @@ class Connection:
 
     def answer_nothing(self):
         """202, no body."""
-        if self.head.keep_alive:
+        if self.head.keep_alive and not self.head.old:
             self._send((_NOTHING,))
             self._finish()
         else:

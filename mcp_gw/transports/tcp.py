@@ -23,6 +23,7 @@ path other than that of MCP, after guard, when the body is complete.
 """
 
 import socket
+from errno import EAGAIN, ECONNABORTED
 
 from ..compat import HAS_STDERR, MICROPYTHON, const, ticks_diff, ticks_ms
 from ..errors import ConfigError
@@ -157,6 +158,9 @@ class TCPConnection(Connection):
                 self.close()
         except (OSError, ValueError):
             self.close()
+        except Exception as e:  # no memory: what was read is lost
+            self.close()
+            server.log(e)
         finally:
             self._busy = False
             server.buf = buf
@@ -208,7 +212,7 @@ class HttpServer:
         self._host = host
         self._port = port
         self._tls = tls
-        self._log = gateway.log_exception
+        self.log = gateway.log_exception
         config = gateway.config
         self._most = config["http_connections"]
         self.limits = Limits(
@@ -227,6 +231,7 @@ class HttpServer:
         self.connections = []
         self.accepted = self.refused = 0  # connections so far
         self._listener = None
+        self._resting = False  # accept() has failed, and is tried again with the next tick
         self.limits.now = self.app.now = ticks_ms()
 
     def listen(self):
@@ -255,16 +260,20 @@ class HttpServer:
         """To be called now and then, with ticks in ms, from a task of the event loop."""
         adopt()
         self.limits.now = now
+        if self._resting:
+            self._resting = False
+            watch(self._listener, self._accept)
         self.app.tick(now)
         for connection in self.connections[:]:
             try:
                 connection.tick(now)
             except Exception as e:
-                self._log(e)
+                self.log(e)
                 connection.close()
 
     def close(self):
         """Stop listening, close all connections, forget the sessions."""
+        self._resting = False
         if self._listener is not None:
             unwatch(self._listener)
             self._listener.close()
@@ -296,13 +305,17 @@ class HttpServer:
                 return
             try:
                 sock, peer = self._listener.accept()
-            except OSError:
-                return  # no more, or no room for one
+            except OSError as e:
+                if e.errno not in (EAGAIN, ECONNABORTED):
+                    # No descriptors, no memory: not again and again, but once in a while.
+                    unwatch(self._listener)
+                    self._resting = True
+                return
             try:
                 self._take(sock, _address(peer))
             except Exception as e:  # a TLS context that does not fit, no memory
                 sock.close()
-                self._log(e)
+                self.log(e)
 
     def _take(self, sock, peer):
         sock.setblocking(False)

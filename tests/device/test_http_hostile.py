@@ -181,6 +181,25 @@ def test_connections_opened_and_left(tmp_path):
         assert process.descriptors() < 64 + 20
 
 
+def test_no_descriptors_left(tmp_path):
+    """What the system has no room for waits; it is not asked for again and again."""
+    limited = 'ulimit -n 24; exec "$0" "$@"'
+    process = HttpProcess(tmp_path, "sh", "-c", limited, targets.firmware("unix"), APP)
+    with process, contextlib.ExitStack() as stack:
+        steady = stack.enter_context(process.connect())
+        assert text(steady.call("echo", text="first")) == "first"
+        others = [stack.enter_context(process.connect()) for _ in range(40)]
+        until(lambda: process.descriptors() == 24)
+        began = process.cpu_s()
+        for n in range(20):
+            assert text(steady.call("echo", text=str(n))) == str(n)
+            time.sleep(0.05)
+        assert process.cpu_s() < began + 0.5
+        for client in others:
+            client.close()
+        assert served(process) == "hi"
+
+
 def listening(client):
     """Open a stream that stays open."""
     params = {"notifications": {"toolsListChanged": True}, "_meta": META}

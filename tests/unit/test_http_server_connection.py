@@ -91,7 +91,9 @@ def test_connection_close_and_old_clients():
     ):
         connection = MemoryConnection(App())
         connection.give(head + GET % b"2")
-        assert len(connection.answers()) == 1 + more
+        rows = connection.answers()
+        assert len(rows) == 1 + more
+        assert rows[0][1].get(b"connection", b"") == (b"keep-alive" if more else b"close")
         assert connection.closed == (not more) and connection.app.gone_count == (not more)
 
 
