@@ -13,7 +13,7 @@ from mcpgw.sim import PicoSim
 from waiting import PATIENCE_S
 
 WORKBENCH = rig.APPS / "workbench.py"
-HEAP_FREE = 180 * 1024
+HEAP_FREE = 180 * 1000
 ALLOCATED = 1536
 WARM_UP = 60
 # What is printed and logged without a bridge is kept for one, the last KB of it.
