@@ -27,7 +27,7 @@ from .protocol.jsonvalue import checked
 from .protocol.revisions import BY_NAME, LATEST_LEGACY
 from .protocol.server import Server
 from .protocol.session import Session
-from .reactor import unwatch, watch
+from .reactor import report, unwatch, watch
 from .registry import Registry, check_name
 from .tells import Tells
 from .transports.link import random_hex
@@ -177,6 +177,7 @@ class Gateway(Declares, Tells):
             builtins.print = self._print
             self._print = None
             watch_tasks(None)
+            report(None)
         self._running = False
         for server in self._http:
             server.close()
@@ -242,6 +243,7 @@ class Gateway(Declares, Tells):
             self._print = builtins.print
             builtins.print = self._printed
             watch_tasks(self.log_exception)
+            report(self.log_exception)
             if self.upstreams:
                 self.upstreams.open()
         gc.collect()

@@ -3,25 +3,32 @@ switch for each.
 
     watch(stream, call, read=True, write=False)    call() whenever `stream` is ready, or broken
     unwatch(stream)                                no more; before it is closed
+    report(log)                                    who is told what call() raises
     adopt()                                        now and then, by whoever runs the event loop
 
 call() gets no arguments: it tries what it has to do and takes "not now" for an answer. It is
 called again and again while the stream stays ready (level-triggered). watch() of a watched stream
 replaces what was. A stream is anything the event loop can wait for: a socket, sys.stdin, a
 machine.UART; where that is in doubt ask compat.pollable() first. What call() raises goes to
-`on_error`, a function(exception); the loop goes on.
+what report() was given; the loop goes on.
 """
 
 import sys
 
 from .compat import MICROPYTHON
 
-on_error = None
+_log = None
+
+
+def report(log):
+    """log: function(exception) from now on, None: standard error is told."""
+    global _log
+    _log = log
 
 
 def _failed(e):
-    if on_error:
-        on_error(e)
+    if _log:
+        _log(e)
     elif MICROPYTHON:
         sys.print_exception(e, sys.stderr)
     else:

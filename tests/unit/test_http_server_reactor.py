@@ -134,7 +134,7 @@ def test_what_a_call_raises_goes_to_the_hook():
         near.recv(1)
         raise ValueError("on purpose")
 
-    reactor.on_error = raised.append
+    reactor.report(raised.append)
     try:
         reactor.watch(near, bad)
         reactor.watch(other, lambda: seen.append(other.recv(1)))
@@ -143,7 +143,7 @@ def test_what_a_call_raises_goes_to_the_hook():
         assert until(lambda: len(raised) == 2 and len(seen) == 2)
         assert all(type(e) is ValueError for e in raised)
     finally:
-        reactor.on_error = None
+        reactor.report(None)
         for sock in (near, other):
             reactor.unwatch(sock)
         for sock in (near, far, other, other_far):
@@ -229,11 +229,11 @@ def test_a_call_may_cancel_whichever_task_ran_last():
 
     reactor.watch(near, call)
     failed = []
-    reactor.on_error = failed.append
+    reactor.report(failed.append)
     try:
         run_until(steps())
     finally:
-        reactor.on_error = None
+        reactor.report(None)
     assert state == ["began", "ended"] and not failed
     reactor.unwatch(near)
     near.close()
