@@ -75,6 +75,8 @@ class Exchange:
         if self.answered:
             return
         if self.stream is None and not self._begin():
+            if self.http_session is not None:  # where else the client may hear of it
+                self.http_session.streams[0].put(parts)
             return
         if self.stream is not None:
             self.stream.put(parts)

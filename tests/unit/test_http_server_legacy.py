@@ -85,6 +85,24 @@ def test_the_session_stream_carries_what_belongs_to_no_request():
     assert again.take().endswith(b"0\r\n\r\n")  # it ended with its session
 
 
+def test_what_a_request_cannot_carry_goes_to_the_session_stream():
+    server = Server()
+    fields = server.open()
+    stream = server.send(None, method="GET", **fields)
+    # A client that takes no events as an answer, and one that went away before the first.
+    answer = server.ask(call("steps", n=1, token=1), **dict(fields, Accept="application/json"))
+    assert result(answer)
+    assert [row["params"]["progress"] for row in streamed(stream.answers()[0])] == [0]
+    connection = server.send(call("wait", token=2), **fields)
+    turn()
+    connection.close()
+    server.running[0].progress(7)
+    assert b'"progress":7' in stream.take().replace(b" ", b"")
+    server.running.pop()
+    turn()
+    assert not stream.sent  # an answer never goes there
+
+
 def test_a_broken_session_stream_goes_on_where_it_was():
     server = Server()
     fields = server.open()
