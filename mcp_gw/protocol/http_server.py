@@ -1,10 +1,11 @@
 """HTTP/1.1 seen from the server, without I/O: requests out of bytes, and the heads of answers.
 
-Clients that keep a connection repeat their head word for word, so Requests recognises the head of
-the request before and does not parse it again.
+Clients that keep a connection repeat their head word for word, but for the length of the body. So
+Requests recognises the head of the request before and does not parse it again.
 """
 
 from ..compat import const
+from .framing import find
 from .http import BODY, END, HEAD, NEED, HTTPError, Parser, TooLarge
 
 REQUEST = END  # what Requests.next() reports when a request is complete
@@ -12,6 +13,9 @@ REQUEST = END  # what Requests.next() reports when a request is complete
 _METHOD_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HOST_CHARS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
 _LONGEST_METHOD = const(16)
+_LONGEST_LENGTH = const(8)  # digits of a Content-Length that is recognised without the parser
+_CR = const(13)
+_CONTENT_LENGTH = b"\r\ncontent-length:"
 
 REASONS = {
     200: "OK",
@@ -163,24 +167,30 @@ class Requests:
         self.lo = self.hi = self.pos = 0
         self.begun = False  # in the middle of a request
         self._at = -1  # where the head begins in the buffer given, if it lies there as a whole
-        self._kept = None  # the head before, as bytes, and what it said
-        self._kept_size = 0
-        self._kept_head = None
+        self._kept = None  # what the head before said, and its text
+        self._before = self._after = b""  # around the digits of its Content-Length
 
     def next(self, buf, pos, end):
         """Go on at buf[pos:end]; then from self.pos. Returns NEED (everything is consumed), HEAD
         (new head, before its body is read) or REQUEST. Raises HTTPError: of no use after that."""
         if not self.begun:
             kept = self._kept
-            if kept is not None:
-                lo = pos + self._kept_size
-                hi = lo + self._kept_head.length
-                if hi <= end and buf.startswith(kept, pos):
-                    self.head = self._kept_head
-                    self.buf = buf
-                    self.lo = lo
-                    self.hi = self.pos = hi
-                    return REQUEST
+            if kept is not None and buf.startswith(self._before, pos):
+                lo = pos + len(self._before)
+                hi = lo
+                if lo < end:
+                    hi = find(buf, _CR, lo, min(end, lo + _LONGEST_LENGTH + 1))
+                if hi > lo and buf.startswith(self._after, hi):
+                    digits = bytes(memoryview(buf)[lo:hi])
+                    length = int(digits) if digits.isdigit() else end
+                    lo = hi + len(self._after)
+                    if length <= min(end - lo, self._max_body):
+                        kept.length = length
+                        self.head = kept
+                        self.buf = buf
+                        self.lo = lo
+                        self.hi = self.pos = lo + length
+                        return REQUEST
             if pos == end:
                 self.pos = pos
                 return NEED
@@ -203,15 +213,24 @@ class Requests:
             if event == HEAD:
                 head = self.head = Head(parser)
                 if self._at >= 0 and head.length is not None and not head.expects:
-                    self._kept = bytes(memoryview(buf)[self._at : pos])
-                    self._kept_size = pos - self._at
-                    self._kept_head = head
+                    self._keep(bytes(memoryview(buf)[self._at : pos]), head)
                 self._at = -1
             elif event == END:
                 self.begun = False
             else:
                 self._at = -1
             return event
+
+    def _keep(self, data, head):
+        """Remember a head, if it gives a length; data: its text (bytes)."""
+        at = data.lower().find(_CONTENT_LENGTH) + len(_CONTENT_LENGTH)
+        self._kept = None
+        if at >= len(_CONTENT_LENGTH):
+            while data[at] in b" \t":
+                at += 1
+            self._before = data[:at]
+            self._after = data[data.find(b"\r", at) :]
+            self._kept = head
 
     def _collect(self, buf, lo, hi, length):
         n = hi - lo

@@ -225,12 +225,35 @@ def test_a_repeated_head_is_not_parsed_again():
     assert [row[3] for row in parse(pieces, requests)[0]] == [b"four"]
     assert requests.head is not kept
     assert requests.next(whole, 0, len(whole)) == REQUEST and requests.head is kept
-    # Almost the same head is another one.
-    for other in (head.replace(b"X: y", b"X: z"), head.replace(b"4\r\n", b"3\r\n")):
-        other = bytearray(other + b"four")
+    # Nothing but the length may differ.
+    for length in (b"0", b"1", b"4"):
+        other = bytearray(head.replace(b"4\r\n", length + b"\r\n") + b"four")
+        assert requests.next(other, 0, len(other)) == REQUEST and requests.head is kept
+        assert bytes(other[requests.lo : requests.hi]) == b"four"[: int(length)]
+        assert requests.pos == len(other) - 4 + int(length)
+    # More than is there, or than may be, is for the parser; so is what is no number.
+    for old, new in (
+        (b"X: y", b"X: z"),
+        (b"4\r\n", b"5\r\n"),
+        (b"4\r\n", b"4 \r\n"),
+        (b"4\r\n", b"000000004\r\n"),
+        (b"4\r\n", b"4\r\nY: 1\r\n"),
+    ):
+        other = bytearray(head.replace(old, new) + b"four")
         assert requests.next(other, 0, len(other)) == HEAD
         assert requests.head is not kept
-        parse([other[requests.pos :]], requests)
+        requests = Requests(MAX_HEAD, MAX_BODY)
+        parse([bytearray(head + b"body")], requests)
+        kept = requests.head
+    for length, bad in ((b"", 400), (b"-4", 400), (b"+4", 400), (b"4,4", 400), (b"99999999", 413)):
+        other = bytearray(head.replace(b"4\r\n", length + b"\r\n") + b"four")
+        assert parse([other], requests)[1] == bad
+        requests = Requests(MAX_HEAD, MAX_BODY)
+        parse([bytearray(head + b"body")], requests)
+    # The buffer may hold old bytes behind those that are new.
+    for n in range(len(whole)):
+        event = requests.next(whole, 0, n)
+        assert event == (NEED if n < len(head) else HEAD)
         requests = Requests(MAX_HEAD, MAX_BODY)
         parse([bytearray(head + b"body")], requests)
 
