@@ -11,6 +11,7 @@ import json
 from binascii import a2b_base64, b2a_base64, hexlify
 from hashlib import sha256
 
+from .compat import MICROPYTHON
 from .errors import INVALID_PARAMS, MISSING_CAPABILITY, ProtocolError, ToolError
 from .hmac256 import hmac_sha256, same
 from .protocol.jsontext import loads
@@ -26,7 +27,11 @@ _TAG = 16  # bytes of the HMAC that are kept
 _ACTIONS = ("accept", "decline", "cancel")
 
 
-class InputNeeded(BaseException):
+# What may end a task without ending the event loop, and is no Exception.
+_Ending = asyncio.CancelledError if MICROPYTHON else BaseException
+
+
+class InputNeeded(_Ending):
     """Ends a tool whose questions the client has yet to answer; not for tools to catch."""
 
     def __init__(self, questions):
@@ -45,7 +50,7 @@ class Question:
 
     def fit(self, revision):
         """Complete the params for clients of `revision`."""
-        if self.form is not None and "requestedSchema" not in self.params:
+        if self.form is not None:
             from .elicit import elicit_schema
 
             plain = not revision.features & URL_ELICITATION
@@ -131,6 +136,10 @@ async def ask(request, questions, timeout_ms):
     Raises ToolError when a legacy client refuses or does not answer in time, ProtocolError when it
     lacks the capability, InputNeeded when a modern client has to be asked first.
     """
+    if not questions:
+        return {}
+    if request.stale:
+        raise ToolError("nobody is there to be asked: the call is over")
     require(request, questions)
     if request.task:
         return await request.task.ask(questions)

@@ -30,10 +30,11 @@ class Dispatch:
         action = None
         try:
             action = server.receive(port.session, buf, lo, hi)
+            kind = server.kind  # a tool that uses process() changes it
             if action is None:
-                return server.kind
+                return kind
             if isinstance(action, list):
-                if server.kind == E_BATCH and self._takes_batches(port.session):
+                if kind == E_BATCH and self._takes_batches(port.session):
                     return self._batch(port, buf, lo, hi)
                 port.answer(action, server.status)
             elif action.kind == CALL:
@@ -54,7 +55,7 @@ class Dispatch:
             else:
                 self.failed(port, server.id_of(buf), e)
             return 1
-        return server.kind
+        return kind
 
     def _others(self, request, port, buf):
         kind = request.kind
@@ -181,6 +182,7 @@ class Dispatch:
         """finish(request, port, value), at once or, for a coroutine or generator, when it has
         ended."""
         if not hasattr(value, "send"):
+            request.over = True
             finish(request, port, value)
             return
         try:
@@ -219,6 +221,7 @@ class Dispatch:
         Raises those again that are meant for the whole program, and ProtocolErrors."""
         if isinstance(e, (KeyboardInterrupt, SystemExit, ProtocolError)):
             raise e
+        request.over = True
         if hasattr(e, "questions"):
             self._ask(request, port, e.questions)
             return
@@ -386,7 +389,10 @@ class Dispatch:
                 break
             await sleep_ms(10)
         if request.end():
-            port.answer(self._server.tools_result(request))
+            try:
+                port.answer(self._server.tools_result(request))
+            except Exception as e:
+                self.failed(port, request.id, e, request.revision.modern)
 
 
 class _Raised:

@@ -74,8 +74,7 @@ class Gateway(Declares, Tells):
         self._http = []
         self.upstreams = None  # the Hub, once upstream() or queue() was called
         self.ports = []
-        self._tasks = 0  # asynchronous work under way
-        self._closed = 0  # how often
+        self._work = []  # asyncio tasks under way
         self._pause = ticks_ms()  # before this time upstreams and queue are left alone
         self._running = False
         self._over = False  # the last port's input has ended
@@ -122,7 +121,7 @@ class Gateway(Declares, Tells):
         try:
             while self._running:
                 self._tick()
-                await sleep_ms(20 if self._tasks else 100)
+                await sleep_ms(20 if self._work else 100)
         finally:
             for pump in pumps:
                 if pump:
@@ -144,7 +143,7 @@ class Gateway(Declares, Tells):
             elif n < 0:
                 port.ended = True
         self._tick()
-        if self._tasks or self._http:
+        if self._work or self._http:
             run_until(_turn())
         return -1 if self._over else count
 
@@ -156,16 +155,17 @@ class Gateway(Declares, Tells):
         """
         port = Answer(Session(BY_NAME[LATEST_LEGACY]))
         self.answer(port, message)
+        self.leave(port.session)
         return bytes(port.data)
 
     def answer(self, port, message):
         """Handle one message (bytes) of `port` and wait until its answer was sent there."""
         self.dispatch.take(port, message, 0, len(message))
-        if port.session.under_way:
+        if port.session.busy:
             run_until(self._until_answered(port))
 
     async def _until_answered(self, port):
-        while port.session.under_way:
+        while port.session.busy:
             self._tick()
             await sleep_ms(1)
 
@@ -189,8 +189,7 @@ class Gateway(Declares, Tells):
         self._http = []
         self.ports = []
         self.sessions.clear()
-        self._tasks = 0
-        self._closed += 1
+        self._work = []
 
     @property
     def serving(self):
@@ -270,7 +269,7 @@ class Gateway(Declares, Tells):
         while port in self.ports and not port.ended:
             if not self._ready(port):
                 await sleep_ms(2)
-            elif self._tasks:
+            elif self._work:
                 await sleep_ms(0)
 
     def _ready(self, port):
@@ -323,10 +322,12 @@ class Gateway(Declares, Tells):
             # Nobody waits for it now; a client that sends its next request at once would.
             self._lines = 0
             gc.collect()
+        if self._work:
+            self._work = [task for task in self._work if not task.done()]
         second = self.clock.tick(now)
         for port in self.ports[:]:
             port.link.tick()
-            if port.ended and not port.session.under_way:
+            if port.ended and not port.session.busy:
                 self._remove(port)
         for server in self._http:
             server.tick(now)
@@ -366,18 +367,15 @@ class Gateway(Declares, Tells):
 
     def work(self, steps):
         """Run a coroutine beside the others; whatever it raises is logged. Returns its task."""
-        self._tasks += 1
-        return spawn(self._counted(steps))
+        task = spawn(self._logged(steps))
+        self._work.append(task)
+        return task
 
-    async def _counted(self, steps):
-        closed = self._closed
+    async def _logged(self, steps):
         try:
             await steps
         except Exception as e:
             self.log_exception(e)
-        finally:
-            if closed == self._closed:  # else it was left behind by a run that ended
-                self._tasks -= 1
 
     # Words.
 

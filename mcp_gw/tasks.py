@@ -237,6 +237,7 @@ class Tasks:
         most = self._gateway.config["task_ttl_s"] * 1000
         if type(ttl_ms) is not int or not 0 < ttl_ms <= most:
             ttl_ms = most
+        request.over = False
         task = Task(self, request, random_hex(24), self.now(), ttl_ms)
         self._tasks[task.id] = task
         self._order.append(task.id)

@@ -148,12 +148,13 @@ class Server:
     def _request(self, session, buf, spans):
         view = memoryview(buf)
         id = bytes(view[spans[2 * ID] : spans[2 * ID + 1]])
-        if id in session.under_way:
-            raise ProtocolError(INVALID_REQUEST, "this id is in use by a request under way")
         if spans[ESCAPES] & (1 << METHOD):
             method = dumps(text(buf, spans, METHOD))
         else:
             method = bytes(view[spans[2 * METHOD] : spans[2 * METHOD + 1]])
+        # A client that begins anew knows nothing of the ids in use.
+        if id in session.under_way and method != b'"initialize"':
+            raise ProtocolError(INVALID_REQUEST, "this id is in use by a request under way")
         request = Request(None, session, None, id)
         revision = request.revision = self._revision(session, request, buf, spans, method)
         if session.check:
@@ -250,7 +251,7 @@ class Server:
         if revision is None or revision.modern:
             revision = BY_NAME[LATEST_LEGACY]
         session = request.session
-        session.reset(revision)
+        session.drop(revision)
         session.client = client
         capabilities = params.get("capabilities")
         session.capabilities = capabilities if isinstance(capabilities, dict) else {}

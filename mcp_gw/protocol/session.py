@@ -44,11 +44,18 @@ class Session:
         self.asked[self._last_asked] = answered
         return self._last_asked
 
-    def drop(self):
-        """The client is gone: stop what it asked for."""
+    @property
+    def busy(self):
+        """Whether an answer is due; streams of changes have none as long as they are open."""
+        return len(self.under_way) > len(self.listens or ())
+
+    def drop(self, revision=None):
+        """The client is gone: stop what it asked for. revision: of the handshake of the next, None:
+        of the same."""
+        self.age += 1  # nobody is there to be answered
         for request in list(self.under_way.values()):
             request.cancel()
-        self.reset(self.revision)
+        self.reset(revision or self.revision)
 
 
 class Request:
@@ -60,6 +67,7 @@ class Request:
     meta = None  # JSON text of _meta (bytes), where a stateless revision gave one
     port = None  # where its messages go, once it takes time
     cancelled = False
+    over = False  # it was answered
     on_cancel = None  # None or a function without arguments: what to stop
     answers = None  # key -> what the client answered to our questions (inputResponses)
     state = None  # what the tool kept for this round
@@ -77,8 +85,13 @@ class Request:
 
     @property
     def stale(self):
-        """Whether the client that asked is gone or no longer wants the answer."""
-        return self.cancelled or (self.task is None and self._age != self.session.age)
+        """Whether the client that asked is gone, has its answer or no longer wants it."""
+        return self.over or self.cancelled or (self.task is None and self.forgotten)
+
+    @property
+    def forgotten(self):
+        """Whether another client has taken the place of the one that asked."""
+        return self._age != self.session.age
 
     def begin(self, most, port):
         """It will take time. Raises ProtocolError when `most` requests of this client are under
@@ -92,9 +105,11 @@ class Request:
 
     def end(self):
         """It is over. Returns whether somebody still waits for the answer."""
+        stale = self.stale
+        self.over = True
         if self.task:
-            return not self.cancelled
-        if self.stale or self.session.under_way.get(self.id) is not self:
+            return not stale
+        if stale or self.session.under_way.get(self.id) is not self:
             return False
         del self.session.under_way[self.id]
         return True

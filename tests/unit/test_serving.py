@@ -196,7 +196,8 @@ def test_a_second_run_serves_as_the_first():
             go.append(1)
             out = until(wire)
             assert [row["id"] for row in out] == [2], out
-            assert gw._tasks == 0
+            gw._tick()
+            assert not gw._work
         finally:
             gw.close()
 
