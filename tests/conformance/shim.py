@@ -79,6 +79,7 @@ class Tool:
     def __init__(self, row):
         self.name = row["name"]
         self.descriptor = json.dumps(row, separators=(",", ":")).encode()
+        self.row = 0, self.descriptor
 
 
 class Relay:
