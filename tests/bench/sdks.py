@@ -1,7 +1,10 @@
 """The unix build beside the official SDKs: one tool with two arguments, served by each.
 
-HTTP: wrk with 10 keep-alive connections and one thread. stdio: stdio_load.c, one call at a time;
-it and the server share one processor, where waking the other one does not count.
+HTTP: wrk with 10 keep-alive connections and one thread, on a processor of its own. stdio:
+stdio_load.c, one call at a time; it and the server share a processor, since with one always
+waiting for the other a second one would only have to be woken.
+
+Each is measured a few times and the best round counts, for this machine may have other work.
 """
 
 import http.client
@@ -22,13 +25,13 @@ from waiting import PATIENCE_S, ReservedPort
 HERE = Path(__file__).resolve().parent
 SERVERS = HERE / "servers"
 CONNECTIONS = 10
-WARM_UP_S, MEASURED_S = 2, 5
+WARM_UP_S, MEASURED_S = 2, 2
+ROUNDS = 3
 ERAS = {"legacy": rig.LEGACY, "modern": rig.MODERN}
 HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, text/event-stream",
 }
-CALL = {"name": "add", "arguments": {"a": 3, "b": 7}}
 
 
 @dataclass
@@ -105,6 +108,21 @@ def programs():
     }
 
 
+def on_last_processor():
+    """For the process about to start."""
+    os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+
+
+def on_other_processors():
+    all = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, all - {max(all)} or all)
+
+
+def best(measure):
+    """The row with the most calls per second of a few."""
+    return max((measure() for _ in range(ROUNDS)), key=lambda row: row["per_s"])
+
+
 # --- stdio ---------------------------------------------------------------------------------------
 
 
@@ -118,21 +136,21 @@ def stdio_load():
     return program
 
 
-def on_one_processor():
-    os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
-
-
 def over_stdio(program, era):
     command = [stdio_load(), era, str(program.calls), *program.command, "stdio"]
-    done = subprocess.run(
-        list(map(str, command)),
-        env=rig.environment(),
-        preexec_fn=on_one_processor,
-        stdout=subprocess.PIPE,
-        timeout=300,
-        check=True,
-    )
-    return figures(json.loads(done.stdout))
+
+    def measure():
+        done = subprocess.run(
+            list(map(str, command)),
+            env=rig.environment(),
+            preexec_fn=on_last_processor,
+            stdout=subprocess.PIPE,
+            timeout=300,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    return figures(best(measure))
 
 
 def figures(row, **more):
@@ -147,14 +165,18 @@ def over_http(program, era):
     port = ReservedPort()
     command = [*program.command, "http", port.number]
     began = time.monotonic()
-    process = subprocess.Popen(list(map(str, command)), env=rig.environment())
+    process = subprocess.Popen(
+        list(map(str, command)), env=rig.environment(), preexec_fn=on_other_processors
+    )
     try:
         while (session := first_answer(process, port.number, program, era)) is None:
             assert time.monotonic() - began < PATIENCE_S, f"{program.name} does not answer"
             time.sleep(0.0005)
         first_ms = (time.monotonic() - began) * 1000
         load(port.number, era, session, WARM_UP_S)
-        row = load(port.number, era, session, MEASURED_S)
+        row = best(lambda: load(port.number, era, session, MEASURED_S))
+        for a in range(20):
+            call(port.number, era, session, a)
         return figures(row, first_ms=first_ms, rss_kb=peak_memory(process.pid))
     finally:
         process.kill()
@@ -170,12 +192,19 @@ def first_answer(process, port, program, era):
     try:
         if program.sessions and era == "legacy":
             session = ask(port, era, "", "initialize", rig.INITIALIZE)[0]
-        params = CALL if era == "legacy" else CALL | {"_meta": rig.META}
-        answer = ask(port, era, session, "tools/call", params)[1]
+        call(port, era, session, 3)
     except ConnectionError:
         return None
-    assert answer["result"]["content"] == [{"type": "text", "text": "10"}], answer
     return session
+
+
+def call(port, era, session, a):
+    """One call, whose answer is looked at."""
+    params = {"name": "add", "arguments": {"a": a, "b": 7}}
+    if era == "modern":
+        params["_meta"] = rig.META
+    answer = ask(port, era, session, "tools/call", params)[1]
+    assert answer["result"]["content"] == [{"type": "text", "text": str(a + 7)}], answer
 
 
 def ask(port, era, session, method, params):
@@ -198,10 +227,16 @@ def ask(port, era, session, method, params):
 
 
 def load(port, era, session, seconds):
-    """What call.lua reports. Every answer has status 200, one in a hundred is read."""
+    """What call.lua reports. Every answer has had a status below 400."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["-s", HERE / "call.lua", f"http://127.0.0.1:{port}/mcp", "--", era, session]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=on_last_processor,
+    )
     row = json.loads(done.stdout.splitlines()[-1])
     assert row["requests"] and not row["bad"], (row, done.stderr)
     return row
@@ -224,9 +259,9 @@ def compare():
     found = {}
     for how, measure in (("http", over_http), ("stdio", over_stdio)):
         with_what = (
-            f"HTTP: wrk, {CONNECTIONS} keep-alive connections, {MEASURED_S} s"
+            f"HTTP: wrk on a processor of its own, {CONNECTIONS} connections kept"
             if how == "http"
-            else "stdio: stdio_load.c, one call at a time, server and client on one processor"
+            else "stdio: stdio_load.c, one call at a time, on one processor with the server"
         )
         print(f"\n{with_what}")
         print(f"  {'':30}{'per s':>9}{'p50 ms':>9}{'p99 ms':>9}{'RSS MB':>9}{'first ms':>10}")
