@@ -1,7 +1,7 @@
 """Batches, which revision 2025-03-26 has and no other: an array of messages, answered by one."""
 
-from .errors import INVALID_REQUEST
-from .protocol.framing import REQUEST
+from .errors import INVALID_REQUEST, ProtocolError
+from .protocol.framing import METHOD, REQUEST, VERSION, text
 from .protocol.jsontext import joined, skip_value
 from .protocol.results import error
 
@@ -19,6 +19,7 @@ class Batch:
         self._port = port
         self.session = port.session
         self.link = port.link
+        self._age = port.session.age
         self._due = 0
         self._answers = []
         self._all = False  # every message was taken
@@ -31,10 +32,16 @@ class Batch:
             why = "a batch has from 1 to %d messages" % self.MOST
             self._port.answer(error(None, INVALID_REQUEST, why), 400)
             return REQUEST
-        for start, end in rows:
-            self._due += 1
-            if not self._asks(data, start, end):
-                self._due -= 1
+        session = self.session
+        self._check = session.check
+        session.check = self._fits
+        try:
+            for start, end in rows:
+                self._due += 1
+                if not self._asks(data, start, end):
+                    self._due -= 1
+        finally:
+            session.check = self._check
         self._all = True
         if not self._due and not self._answers:
             return 2
@@ -43,8 +50,21 @@ class Batch:
 
     def _asks(self, data, start, end):
         """Take one message. Returns whether an answer to it is due or was given."""
+        if data[start] == 0x5B:
+            self.answer(error(None, INVALID_REQUEST, "a batch within a batch"))
+            return True
         kind = self._dispatch.take(self, data, start, end)
         return kind == REQUEST or kind < 0
+
+    def _fits(self, kind, buf, spans):
+        """For Session.check: what is no part of a batch."""
+        if kind == REQUEST:
+            if spans[2 * VERSION] >= 0:
+                raise ProtocolError(INVALID_REQUEST, "this revision has no batches")
+            if text(buf, spans, METHOD) == "initialize":
+                raise ProtocolError(INVALID_REQUEST, "initialize must not be part of a batch")
+        if self._check:
+            self._check(kind, buf, spans)
 
     # A port for its messages.
 
@@ -53,6 +73,12 @@ class Batch:
 
     def close_stream(self):
         self._port.close_stream()
+
+    def dropped(self):
+        """A request was cancelled: the others are answered without it."""
+        if self.session.age == self._age:
+            self._due -= 1
+            self._done()
 
     def answer(self, parts, status=200):
         self._answers.append(bytes(joined(parts)))

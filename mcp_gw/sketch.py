@@ -15,9 +15,10 @@ def loop():
 sketch.run(setup, loop)
 """
 
-from .compat import const
+from .compat import const, run_until, sleep_ms
 from .dispatch import Answer
 from .gateway import Gateway
+from .protocol.framing import ERROR_RESPONSE, RESPONSE, new_spans, scan
 from .transports.serial import Console
 
 # Requests that wait to be taken; beyond these the port is not read, and its flow control holds.
@@ -26,6 +27,7 @@ _MOST = const(8)
 _gw = None
 _port = None
 _waiting = []  # requests read and not yet taken: what one read of the port brought
+_spans = new_spans()
 
 
 def begin(name, version="0", transport=None, **config):
@@ -44,7 +46,11 @@ def begin(name, version="0", transport=None, **config):
 
 
 def _keep(port, buf, lo, hi):
-    _waiting.append(bytes(memoryview(buf)[lo:hi]))
+    kind = scan(buf, lo, hi, _spans, _gw.config["max_depth"])
+    if kind in (RESPONSE, ERROR_RESPONSE):
+        _gw.dispatch.take(port, buf, lo, hi)  # a request that is being processed waits for it
+    else:
+        _waiting.append(bytes(memoryview(buf)[lo:hi]))
 
 
 def has_request():
@@ -62,12 +68,22 @@ def get_request():
 
 
 def process(request):
-    """Carry out a request and return its answer as bytes; b"" where none is due."""
+    """Carry out a request and return its answer as bytes; b"" where none is due.
+
+    While an asynchronous tool or an upstream takes its time, the port is read."""
     if _waiting and _waiting[0] is request:
         _waiting.pop(0)
     answer = Answer(_port.session, _port)
-    _gw.answer(answer, request)
+    _gw.dispatch.take(answer, request, 0, len(request))
+    while _port.session.busy:
+        if len(_waiting) < _MOST:
+            _gw.poll()
+        run_until(_moment())
     return answer.data
+
+
+async def _moment():
+    await sleep_ms(1)
 
 
 def send_response(response):

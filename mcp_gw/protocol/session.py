@@ -50,8 +50,8 @@ class Session:
         return len(self.under_way) > len(self.listens or ())
 
     def drop(self, revision=None):
-        """The client is gone: stop what it asked for. revision: of the handshake of the next, None:
-        of the same."""
+        """The client is gone: stop what it asked for. revision: of the next client's handshake,
+        None: the same."""
         self.age += 1  # nobody is there to be answered
         for request in list(self.under_way.values()):
             request.cancel()
@@ -122,3 +122,5 @@ class Request:
         stop, self.on_cancel = self.on_cancel, None
         if stop:
             stop()
+        if hasattr(self.port, "dropped"):
+            self.port.dropped()

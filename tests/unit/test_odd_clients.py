@@ -179,3 +179,82 @@ def test_the_end_of_input_ends_a_stream_of_changes():
     assert counts[0] == 1 and counts[-1] == -1
     assert b"acknowledged" in bytes(wire.from_board)
     gw.close()
+
+
+def batch(peer, *rows):
+    """The answer to a batch, if there is one now."""
+    peer.raw(json.dumps([dict(row, jsonrpc="2.0") for row in rows]).encode())
+    return peer.answers.pop(None, None)
+
+
+def test_a_batch_is_answered_without_what_was_cancelled_of_it():
+    gw = gateway()
+    ping = {"id": 71, "method": "ping"}
+    call = {"id": 72, "method": "tools/call", "params": {"name": "waits"}}
+    cancel = {"method": "notifications/cancelled", "params": {"requestId": 72}}
+    for together in (False, True):
+        peer = Peer(gw, "2025-03-26")
+        if together:
+            rows = batch(peer, ping, call, cancel)
+        else:
+            assert batch(peer, ping, call) is None
+            peer.turn()
+            peer.notify(cancel["method"], **cancel["params"])
+            rows = peer.answers.pop(None)
+        assert rows == [{"jsonrpc": "2.0", "id": 71, "result": {}}], rows
+        assert batch(peer, call, cancel) is None
+        assert batch(peer, ping, call) is None
+        gw.leave(peer.session)
+        peer.turn()
+        assert not peer.answers
+
+
+def test_what_is_no_part_of_a_batch_is_refused_alone():
+    gw = gateway()
+    peer = Peer(gw, "2025-03-26")
+    listen = json.loads(listen_text())
+    begin = {"id": 5, "method": "initialize", "params": INITIALIZE}
+    rows = batch(peer, begin, listen, {"id": 6, "method": "ping"})
+    assert [(row["id"], "error" in row) for row in rows] == [(5, True), (1, True), (6, False)]
+    assert peer.session.revision.name == "2025-03-26" and peer.session.check is None
+    peer.raw(b'[{"jsonrpc":"2.0","id":7,"method":"ping"},[{"jsonrpc":"2.0","id":8}]]')
+    rows = peer.answers.pop(None)
+    assert [row.get("id") for row in rows] == [7, None] and rows[1]["error"]["code"] == -32600
+
+
+def test_a_sketch_hears_the_answers_to_its_questions():
+    from test_serving import Wire
+
+    from mcp_gw import sketch
+
+    wire = Wire(None)
+    gw = sketch.begin("sketch", transport=wire)
+
+    @gw.tool("", ctx=Context)
+    async def greet(ctx):
+        spawned = asyncio.create_task(client())
+        name = (await ctx.elicit("who?", NAME))["content"]["name"]
+        await spawned
+        return name
+
+    async def client():
+        while b"elicitation/create" not in bytes(wire.from_board):
+            await sleep_ms(1)
+        asked = json.loads(bytes(wire.from_board).split(b"\n")[-2])
+        give({"id": asked["id"], "result": FORM})
+
+    def give(row):
+        wire.to_board.extend(json.dumps(dict(row, jsonrpc="2.0")).encode() + b"\n")
+
+    try:
+        give({"id": 0, "method": "initialize", "params": INITIALIZE})
+        wire.to_board.extend(listen_text() + b"\n")
+        give({"id": 2, "method": "tools/call", "params": {"name": "greet"}})
+        answers = []
+        while len(answers) < 3:
+            assert sketch.has_request()
+            answers.append(sketch.process(sketch.get_request()))
+            sketch.send_response(answers[-1])
+        assert answers[1] == b"" and text(json.loads(answers[2])["result"]) == "Ada"
+    finally:
+        gw.close()
