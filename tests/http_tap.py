@@ -30,9 +30,9 @@ class HTTPTap:
         self._to = parts.hostname, parts.port or 80
         self.path = parts.path or "/"
         self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
+        self.port = self._listener.getsockname()[1]
         # The host's name stays as it was: servers look at it.
-        self.url = urllib.parse.urlunsplit(parts._replace(netloc=f"{parts.hostname}:{port}"))
+        self.url = urllib.parse.urlunsplit(parts._replace(netloc=f"{parts.hostname}:{self.port}"))
         self.sessions = {}  # Mcp-Session-Id -> Recorder
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -168,8 +168,9 @@ class Parser:
         next(self._steps)
 
     def __call__(self, data):
-        """More bytes; b"" at the end of the connection."""
-        with contextlib.suppress(StopIteration):
+        """More bytes; b"" at the end of the connection. What is no HTTP is not listened to any
+        longer: hostile clients have their own tests."""
+        with contextlib.suppress(StopIteration, ValueError, IndexError):
             self._steps.send(data)
 
     def _run(self):

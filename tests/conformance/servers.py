@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rig
 import targets
+from http_tap import HTTPTap
 from mcpgw.sim import PicoSim
 from waiting import ReservedPort, until
 
@@ -76,7 +77,8 @@ def _listening(*command):
         try:
             until(lambda: process.poll() is not None or _accepts(port.number), said)
             assert process.poll() is None, said()
-            yield f"http://localhost:{port.number}/mcp"
+            with HTTPTap(f"http://localhost:{port.number}/mcp") as tap:
+                yield tap.url
             assert process.poll() is None, f"the server has ended:\n{said()}"
         finally:
             process.terminate()

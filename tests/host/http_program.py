@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import microdot
 import targets
+from http_tap import HTTPTap
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from waiting import PATIENCE_S, ReservedPort, until
@@ -24,6 +25,7 @@ class Program:
     def __init__(self, folder, interpreter, script, options):
         self._reserved = ReservedPort()
         self.port = self._reserved.number
+        self._tap = HTTPTap(f"http://127.0.0.1:{self.port}/mcp")
         self._log = folder / f"{Path(script).stem}-{interpreter}-{self.port}.log"
         packages = folder / "packages"
         packages.mkdir(exist_ok=True)
@@ -65,12 +67,15 @@ class Program:
         return self._log.read_text()
 
     def url(self, path="/mcp", scheme="http"):
-        return f"{scheme}://127.0.0.1:{self.port}{path}"
+        """Of an endpoint; in plain HTTP what passes is recorded and judged."""
+        port = self._tap.port if scheme == "http" else self.port
+        return f"{scheme}://127.0.0.1:{port}{path}"
 
     def close(self):
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
+        self._tap.close()
         self._reserved.close()
 
 
