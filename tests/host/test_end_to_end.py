@@ -5,6 +5,7 @@ HTTP, the server over HTTP and over a serial line with the bridge.
 
 import os
 import sys
+import uuid
 
 import anyio
 import pytest
@@ -18,6 +19,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 from test_bridge_gateway import UnixBoard, Wire
 from waiting import PATIENCE_S, until
+from wire_record import LOGS
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the board needs a pty")
 
@@ -105,7 +107,7 @@ def run(command, mode, folder, scenario, person=None, **callbacks):
             if isinstance(command, str):
                 connection = sdk_client(command, mode, **callbacks)
             else:
-                (program, *args), environ = command
+                (program, *args), environ = LOGS.command(command[0]), command[1] | LOGS.environment
                 parameters = StdioServerParameters(command=program, args=args, env=environ)
                 transport = stdio_client(parameters, errlog=log)
                 connection = Client(transport, mode=mode, **callbacks)
@@ -229,7 +231,7 @@ def test_prompts_and_resources(command, upstream, tmp_path, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_new_tool_is_shown_without_asking(command, upstream, tmp_path, mode):
-    name = f"new_{mode}_{tmp_path.name}"[:40]
+    name = f"new_{uuid.uuid4().hex}"  # the upstream is several tests' own
     heard = []
 
     async def scenario(client):
