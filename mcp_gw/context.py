@@ -45,7 +45,7 @@ class Context:
 
     @property
     def meta(self):
-        """_meta of a request of a stateless revision (dict)."""
+        """_meta of the request (dict)."""
         return meta_of(self._request)
 
     @property

@@ -179,13 +179,11 @@ class Server:
         if method == b'"initialize"' or (session.revision is None and method == b'"ping"'):
             return BY_NAME[LATEST_LEGACY]
         if session.revision is None:
-            raise ProtocolError(
-                INVALID_PARAMS,
-                "no protocol revision: send initialize first, or"
-                " _meta with io.modelcontextprotocol/protocolVersion in every request",
-                {"supported": SUPPORTED},
-                400,
-            )
+            why = "no protocol revision: initialize first, or say it in each request's _meta"
+            raise ProtocolError(INVALID_PARAMS, why, {"supported": SUPPORTED}, 400)
+        lo = spans[2 * META]
+        if lo >= 0 and buf[lo] == 0x7B:  # {
+            request.meta = bytes(memoryview(buf)[lo : spans[2 * META + 1]])
         return session.revision
 
     def _stateless(self, session, request, buf, spans):

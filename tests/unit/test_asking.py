@@ -224,3 +224,20 @@ def test_a_seal_of_another_key_does_not_open():
             assert type(e).__name__ == "ProtocolError"
         else:
             raise AssertionError("opened")
+
+
+def test_a_function_sees_the_meta_of_its_request_in_both_eras():
+    gw = gateway()
+
+    @gw.tool("", ctx=Context)
+    async def seen(ctx):
+        return sorted(ctx.meta)
+
+    for revision in ("2025-11-25", MODERN):
+        peer = Peer(gw, revision)
+        assert json.loads(text(peer.call("seen"))) == sorted(peer.meta or {})
+        names = json.loads(text(peer.call("seen", token="a")))
+        assert names == sorted([*(peer.meta or {}), "progressToken"])
+    peer = Peer(gw)
+    peer.raw(b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"seen","_meta":7}}')
+    assert text(peer.wait(9)) == "[]"
