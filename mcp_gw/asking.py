@@ -108,6 +108,12 @@ def capabilities_of(request):
     return request.session.capabilities or {}
 
 
+def extensions_of(request):
+    """The extensions that the client at hand declares (dict)."""
+    found = capabilities_of(request).get("extensions")
+    return found if isinstance(found, dict) else {}
+
+
 def meta_of(request):
     """_meta of a request as a dict."""
     raw = request.meta

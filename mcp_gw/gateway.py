@@ -189,6 +189,8 @@ class Gateway(Declares, Tells):
         self._http = []
         self.ports = []
         self.sessions.clear()
+        if self._tasks_kept:
+            self._tasks_kept.close()
         self._work = []
 
     @property

@@ -78,9 +78,9 @@ class Listening:
         return rows
 
     def _known_tasks(self, request, ids):
-        from .asking import capabilities_of
+        from .asking import extensions_of
 
-        if _TASKS not in (capabilities_of(request).get("extensions") or {}):
+        if _TASKS not in extensions_of(request):
             raise ProtocolError(
                 MISSING_CAPABILITY,
                 "missing required client capability",

@@ -3,7 +3,7 @@
 
 import asyncio
 
-from .asking import ask_legacy, capabilities_of
+from .asking import ask_legacy, extensions_of
 from .clock import iso_time
 from .errors import (
     INTERNAL_ERROR,
@@ -43,6 +43,7 @@ class Task:
         self.principal = request.session.principal
         self.status = "working"
         self.created = self.updated = now
+        self.began = tasks.uptime_s
         self.ttl_ms = ttl_ms
         self.outcome = b""
         self.questions = {}  # key -> Question still open
@@ -90,7 +91,7 @@ class Task:
 
     def send(self, parts):
         """Progress is for clients of 2025-11-25; the extension has none."""
-        if not self.modern and self.session.out:
+        if not self.modern and not self.request.forgotten and self.session.out:
             self.session.out(parts)
 
     def close_stream(self):
@@ -135,21 +136,29 @@ class Task:
             self.questions[fresh] = question
             self._answers[fresh] = None
         self.set("input_required")
-        while self.questions:
-            self._event.clear()
-            await self._event.wait()
+        try:
+            while any(fresh in self.questions for fresh in keys):
+                self._event.clear()
+                await self._event.wait()
+        except BaseException:
+            for fresh in keys:  # given up: nobody wants to know any more
+                self.questions.pop(fresh, None)
+            self._go_on()
+            raise
         return {key: self._answers[fresh] for fresh, key in keys.items()}
 
     async def _ask_legacy(self, questions):
         self.set("input_required")
-        while not self.waiting:
-            self._event.clear()
-            await self._event.wait()
-        meta = {_RELATED: {"taskId": self.id}}
-        send = self.waiting[0].port.send
-        answers = await ask_legacy(self.request, questions, self.tasks.ask_timeout_ms, send, meta)
-        self.set("working")
-        return answers
+        try:
+            while not self.waiting:
+                self._event.clear()
+                await self._event.wait()
+            meta = {_RELATED: {"taskId": self.id}}
+            send = self.waiting[0].port.send
+            timeout_ms = self.tasks.ask_timeout_ms
+            return await ask_legacy(self.request, questions, timeout_ms, send, meta)
+        finally:
+            self._go_on()
 
     def take_answers(self, responses):
         """inputResponses of a tasks/update; what was not asked is ignored."""
@@ -161,16 +170,23 @@ class Task:
                 except ToolError:
                     continue  # it stays open
                 del self.questions[key]
+        self._go_on()
+        self._event.set()
+
+    def _go_on(self):
         if self.status == "input_required" and not self.questions:
             self.set("working")
-        self._event.set()
 
     def wait_for(self, request, port, most):
         """A tasks/result that comes before the end."""
         request.begin(most, port)
-        request.on_cancel = lambda: self.waiting.remove(request)
+        request.on_cancel = lambda: self._waits_no_more(request)
         self.waiting.append(request)
         self._event.set()
+
+    def _waits_no_more(self, request):
+        if request in self.waiting:
+            self.waiting.remove(request)
 
 
 class Tasks:
@@ -198,6 +214,11 @@ class Tasks:
         now = clock.unix()
         return clock.uptime_s if now is None else now
 
+    @property
+    def uptime_s(self):
+        """Seconds since the start: unlike now() it never jumps."""
+        return self._gateway.clock.uptime_s
+
     def find(self, id, session):
         """The Task with this id that the client of `session` may see, or None."""
         task = self._tasks.get(id)
@@ -217,7 +238,7 @@ class Tasks:
         elif revision.features & TASKS_EXTENSION:
             if tool.task == "later":
                 request.start_task = lambda: self._start(request)
-            elif EXTENSION in _extensions(request):
+            elif EXTENSION in extensions_of(request):
                 self._create(request, port, None)
                 return True
             elif tool.task == "required":
@@ -226,14 +247,14 @@ class Tasks:
 
     def _start(self, request):
         """A call under way goes on as a task."""
-        if EXTENSION not in _extensions(request):
+        if EXTENSION not in extensions_of(request):
             raise _not_declared()
+        self._make_room()
         if request.end():
             self._create(request, request.port, None)
 
     def _create(self, request, port, ttl_ms):
-        if len(self._order) >= self._gateway.config["max_tasks"] and not self._make_room():
-            raise ProtocolError(INTERNAL_ERROR, "too many tasks are under way")
+        self._make_room()
         most = self._gateway.config["task_ttl_s"] * 1000
         if type(ttl_ms) is not int or not 0 < ttl_ms <= most:
             ttl_ms = most
@@ -250,12 +271,19 @@ class Tasks:
             port.answer(self._server.result(request, [b'"task":', rows]))
 
     def _make_room(self):
-        """Forget the oldest task that is over."""
+        """Forget the oldest task that is over, if need be. Raises ProtocolError where none is."""
+        if len(self._order) < self._gateway.config["max_tasks"]:
+            return
         for id in self._order:
             if self._tasks[id].over:
                 self._forget(id)
-                return True
-        return False
+                return
+        raise ProtocolError(INTERNAL_ERROR, "too many tasks are under way")
+
+    def close(self):
+        """The gateway stops serving: end all of them."""
+        for id in self._order:
+            self._tasks[id].cancel()
 
     def _forget(self, id):
         self._order.remove(id)
@@ -263,17 +291,17 @@ class Tasks:
 
     def tick(self):
         """Once a second: forget what is too old."""
-        now = self.now()
+        now = self.uptime_s
         for id in list(self._order):
             task = self._tasks[id]
-            if (now - task.created) * 1000 > task.ttl_ms:
+            if (now - task.began) * 1000 > task.ttl_ms:
                 task.cancel()
                 self._forget(id)
 
     def tell(self, task):
         """Its status has changed: tell those who asked to be told."""
         session = task.session
-        if not task.modern and session.initialized and session.out:
+        if not task.modern and not task.request.forgotten and session.initialized and session.out:
             session.out(notification("notifications/tasks/status", dumps(task.row())))
         for session in list(self._gateway.sessions):
             for listen in list((session.listens or {}).values()):
@@ -296,7 +324,7 @@ class Tasks:
             raise ProtocolError(METHOD_NOT_FOUND, "unknown method " + method)
         params = self._server.params(buf, spans)
         request.meta = request.meta or b""
-        if request.revision.modern and EXTENSION not in _extensions(request):
+        if request.revision.modern and EXTENSION not in extensions_of(request):
             raise _not_declared()
         return params
 
@@ -353,13 +381,10 @@ class Tasks:
         rows = []
         for id in self._order:
             task = self._tasks[id]
-            if task.session is request.session and not task.modern:
+            mine = task.session is request.session and not task.request.forgotten
+            if mine and not task.modern:
                 rows.append(task.row())
         return self._server.result(request, [b'"tasks":', dumps(rows)])
-
-
-def _extensions(request):
-    return capabilities_of(request).get("extensions") or {}
 
 
 def _not_declared():

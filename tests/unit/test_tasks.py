@@ -230,7 +230,7 @@ def test_tasks_are_bounded_and_end():
     stranger = Peer(gw, MODERN, ALL)
     stranger.session.principal = "eve"
     assert stranger.ask("tasks/get", taskId=third)["code"] == -32602
-    gw.tasks().now = lambda: gw.tasks().find(second, peer.session).created + 6
+    gw.clock.uptime_s += 6
     gw.tasks().tick()
     assert peer.ask("tasks/get", taskId=second)["code"] == -32602
     peer.until(lambda: gw.seen.count(60000) == 2)
