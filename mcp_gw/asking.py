@@ -15,7 +15,7 @@ from .compat import MICROPYTHON
 from .errors import INVALID_PARAMS, MISSING_CAPABILITY, ProtocolError, ToolError
 from .hmac256 import hmac_sha256, same
 from .protocol.jsontext import loads
-from .protocol.jsonvalue import dumps
+from .protocol.jsonvalue import checked, dumps
 from .protocol.revisions import URL_ELICITATION
 
 _NEEDS = {
@@ -125,6 +125,8 @@ def require(request, questions):
     capabilities = capabilities_of(request)
     for question in questions.values():
         question.fit(request.revision)
+        if checked(question.params) is None:
+            raise ToolError("a question that has no JSON form")
         lacks = question.missing(capabilities)
         if lacks:
             if request.revision.modern:
@@ -231,7 +233,9 @@ class Seal:
     def close(self, request, arguments, now_s, answers, state):
         """The requestState (str) for a request: its answers so far and the tool's own state."""
         row = {"x": now_s + self._ttl_s, "a": answers, "s": state}
-        data = dumps(row)
+        data = checked(row)
+        if data is None:
+            raise ToolError("the state of the call has no JSON form")
         tag = hmac_sha256(self._key, _origin(request, arguments), data)[:_TAG]
         return b2a_base64(tag + data).decode().strip()
 

@@ -19,11 +19,14 @@ def complete(dispatch, request, buf):
     if not isinstance(name, str) or not isinstance(value, str):
         raise ProtocolError(INVALID_PARAMS, "argument has a name and a value, both strings")
     registry = server.registry
+    item = None
     if ref.get("type") == "ref/prompt":
-        item = registry.prompts.get(ref.get("name"))
+        if isinstance(ref.get("name"), str):
+            item = registry.prompts.get(ref["name"])
     elif ref.get("type") == "ref/resource":
         uri = ref.get("uri")
-        item = registry.templates.get(uri) or registry.resources.get(uri)
+        if isinstance(uri, str):
+            item = registry.templates.get(uri) or registry.resources.get(uri)
     else:
         raise ProtocolError(INVALID_PARAMS, "ref.type is ref/prompt or ref/resource")
     if item is None:

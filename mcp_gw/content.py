@@ -5,7 +5,7 @@ return [text("the plot today"), image(png, "image/png")]
 
 from binascii import b2a_base64
 
-from .protocol.jsonvalue import dumps
+from .protocol.jsonvalue import checked, dumps
 from .protocol.revisions import AUDIO, LINKS
 
 
@@ -54,11 +54,17 @@ message = Message
 
 
 def _block(row, annotations, meta):
-    if annotations is not None:
-        row["annotations"] = annotations
-    if meta is not None:
-        row["_meta"] = meta
+    for key, value in (("annotations", annotations), ("_meta", meta)):
+        if value is not None:
+            _sound(key, value)
+            row[key] = value
     return Block(row)
+
+
+def _sound(key, value):
+    """Raise where `value` would spoil the whole answer."""
+    if checked(value) is None:
+        raise ValueError("%s of a content block has no JSON form" % key)
 
 
 def text(text, annotations=None, meta=None):
@@ -89,6 +95,7 @@ def link(uri, name, mime_type=None, description=None, annotations=None, meta=Non
     for key, value in (("mimeType", mime_type), ("description", description)):
         if value is not None:
             row[key] = value
+    _sound("link", more)
     row.update(more)
     return _block(row, annotations, meta)
 

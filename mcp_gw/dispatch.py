@@ -101,7 +101,9 @@ class Dispatch:
 
     def oversized(self, port, buf, lo, hi):
         cap = self._config["max_message"]
-        port.answer(self._server.oversized(buf, lo, hi, cap), 413)
+        parts = self._server.oversized(port.session, buf, lo, hi, cap)
+        if parts:
+            port.answer(parts, 413)
 
     # Batches (2025-03-26).
 
@@ -164,6 +166,8 @@ class Dispatch:
 
     def _answers(self, request, params, arguments):
         """Read what a client of a stateless revision brings back to a call that asked it."""
+        if not request.revision.modern:
+            return
         answers = params.get("inputResponses", self)
         state = params.get("requestState")
         request.arguments = arguments
@@ -258,8 +262,12 @@ class Dispatch:
     def _tool_result(self, request, port, value, is_error=False):
         tool = self._registry.tools.get(request.name)
         schema = tool and tool.output_schema
+        meta = None
         try:
-            rows = results.tool_members(request.revision, value, is_error, schema is not None)
+            if hasattr(value, "is_error"):
+                rows, meta = results.result_members(request.revision, value)
+            else:
+                rows = results.tool_members(request.revision, value, is_error, schema is not None)
             if schema and not is_error:
                 self._check_output(schema, value)
         except ValueError as e:
@@ -268,7 +276,7 @@ class Dispatch:
         except ToolError as e:
             told = "the tool's result breaks its output schema: " + str(e)
             rows = results.tool_members(request.revision, told, True)
-        port.answer(self._server.result(request, rows))
+        port.answer(self._server.result(request, rows, meta=meta))
 
     def _check_output(self, schema, value):
         from .schema import check

@@ -3,6 +3,8 @@
 from .errors import ConfigError
 from .registry import Item
 
+_HEX = b"0123456789ABCDEFabcdef"
+
 
 class Prompt(Item):
     """A prompt: its parameters are str Params, whose `complete` or `enum` serve for completion."""
@@ -40,11 +42,19 @@ class Template(Item):
         super().__init__(uri, func, declared)
         self.mime_type = mime_type
         self._pieces, self._names = _split(uri)
-        for key in self._names:
-            if key.lstrip("+") not in self.params:
+        names = [key.lstrip("+") for key in self._names]
+        for key, param in self.params.items():
+            if key not in names or param.kind is not str:
+                raise ConfigError(
+                    "template %s: %s is no variable of it that is a str" % (uri, key)
+                )
+        if len(set(names)) < len(names):
+            raise ConfigError("template %s: a variable occurs twice" % uri)
+        for key in names:
+            if key not in self.params:
                 from .params import Param
 
-                self.params[key.lstrip("+")] = Param(str)
+                self.params[key] = Param(str)
         self._describe({"uriTemplate": uri, "name": name}, dict(options, mimeType=mime_type))
 
     def match(self, uri):
@@ -98,15 +108,13 @@ def _decoded(text):
     data = text.encode()
     i = 0
     while i < len(data):
-        if data[i] == 0x25:
-            try:
-                out.append(int(data[i + 1 : i + 3], 16))
-                i += 3
-                continue
-            except ValueError:
-                pass
-        out.append(data[i])
-        i += 1
+        digits = data[i + 1 : i + 3]
+        if data[i] == 0x25 and len(digits) == 2 and all(c in _HEX for c in digits):
+            out.append(int(digits, 16))
+            i += 3
+        else:
+            out.append(data[i])
+            i += 1
     try:
         return out.decode()
     except UnicodeError:

@@ -17,6 +17,7 @@ class Item:
     """
 
     what = "item"
+    older = None  # the descriptor for revisions with a handshake, where it differs
 
     def __init__(self, name, func, declared):
         self.name = name
@@ -105,6 +106,9 @@ class Tool(Item):
         if self.task:
             row["execution"] = {"taskSupport": "optional" if task == "later" else task}
         self._describe(row, options)
+        if output_schema is not None and output_schema.get("type") != "object":
+            del row["outputSchema"]
+            self.older = checked(row)
 
 
 class Resource(Item):
@@ -116,6 +120,8 @@ class Resource(Item):
         if ":" not in uri:
             raise ConfigError("resource %r: a URI has a scheme, as in board://status" % uri)
         super().__init__(uri, func, declared)
+        for key in self.params:
+            raise ConfigError("resource %s: %s is no variable of the URI" % (uri, key))
         self.mime_type = mime_type
         self._describe({"uri": uri, "name": name}, dict(options, mimeType=mime_type))
 
@@ -169,6 +175,13 @@ class Listing:
             row = self._items[name].row
             if row[0] > after:
                 yield row
+
+    def older_rows(self, after=0):
+        """rows() for revisions with a handshake."""
+        for name in self._order:
+            item = self._items[name]
+            if item.row[0] > after:
+                yield item.row if item.older is None else (item.row[0], item.older)
 
 
 class Registry:

@@ -13,7 +13,7 @@ from .errors import (
     ProtocolError,
     ToolError,
 )
-from .protocol.jsontext import joined, members, without_member
+from .protocol.jsontext import joined, member, members, without_member
 from .protocol.jsonvalue import dumps
 from .protocol.results import notification
 from .protocol.revisions import TASKS, TASKS_EXTENSION
@@ -371,10 +371,11 @@ class Tasks:
         if task.status == "cancelled":
             raw = dumps({"code": INTERNAL_ERROR, "message": "the task was cancelled"})
             return head + [b',"error":', raw, b"}"]
-        meta = b'{"%s":{"taskId":"%s"}}' % (_RELATED.encode(), task.id.encode())
+        meta = b'"%s":{"taskId":"%s"}' % (_RELATED.encode(), task.id.encode())
+        own = member(task.outcome, b"_meta") or b""
+        own = without_member(own, _RELATED.encode()) if own[:1] == b"{" else b"{}"
         rest = without_member(task.outcome, b"_meta")
-        comma = b"," if len(rest) > 2 else b""
-        return head + [b',"result":{"_meta":', meta, comma, rest[1:], b"}"]
+        return head + [b',"result":{"_meta":{', meta, _more(own), _more(rest), b"}"]
 
     def _list(self, request, buf, spans):
         self._params(request, buf, spans, "tasks/list", modern=False)
@@ -385,6 +386,11 @@ class Tasks:
             if mine and not task.modern:
                 rows.append(task.row())
         return self._server.result(request, [b'"tasks":', dumps(rows)])
+
+
+def _more(data):
+    """What comes behind a first member, to the end of an object, of the JSON object `data`."""
+    return b"," + data[1:] if len(data) > 2 else data[1:]
 
 
 def _not_declared():

@@ -136,6 +136,11 @@ def without_member(data, key):
     return b"{" + b",".join(pieces) + b"}"
 
 
+def is_object_at(data, i):
+    """Whether the member whose key ends at data[i] is an object."""
+    return data[_skip_space(data, _skip_space(data, i, len(data)) + 1, len(data))] == 0x7B
+
+
 def skip_value(data, i, end):
     """Index after the JSON value that starts at data[i]."""
     c = data[i]

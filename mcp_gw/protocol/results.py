@@ -22,8 +22,6 @@ def tool_members(revision, value, is_error=False, any_structure=False):
     any_structure: a value that is no dict becomes structured content too, where the revision
     allows that. Raises ValueError for what has no JSON form.
     """
-    if hasattr(value, "is_error"):
-        return _result_members(revision, value)
     if isinstance(value, str):
         members = [b'"content":[{"type":"text","text":', dumps(value), b"}]"]
     elif value is None:
@@ -43,7 +41,8 @@ def tool_members(revision, value, is_error=False, any_structure=False):
     return members
 
 
-def _result_members(revision, result):
+def result_members(revision, result):
+    """(members, members of _meta or None) of what a tool returned as a content.Result."""
     value = result.content
     if not isinstance(value, list):
         value = [] if value is None else [value]
@@ -55,7 +54,13 @@ def _result_members(revision, result):
         members += [b',"structuredContent":', data]
     if result.is_error:
         members.append(b',"isError":true')
-    return members
+    meta = None
+    if result.meta:
+        meta = checked(result.meta) if isinstance(result.meta, dict) else None
+        if meta is None:
+            raise ValueError("a _meta that is no JSON object")
+        meta = meta[1:-1]
+    return members, meta
 
 
 def _fits(revision, value, any_structure):

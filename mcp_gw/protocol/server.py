@@ -29,7 +29,7 @@ from .framing import (
     scan,
     text,
 )
-from .jsontext import loads, members
+from .jsontext import is_object_at, loads, members
 from .jsonvalue import dumps
 from .pages import cursor_of, page
 from .results import LEVELS, error
@@ -48,6 +48,8 @@ DEFER = const(7)  # request.start_task(request, port) carries it out
 # A client's _meta is the same from request to request; one up to this size is recognised.
 _META_KEPT = const(512)
 _CAPABILITIES_KEY = b'"io.modelcontextprotocol/clientCapabilities"'
+_LEVEL = "io.modelcontextprotocol/logLevel"
+_LEVEL_KEY = b'"io.modelcontextprotocol/logLevel"'
 
 
 class Server:
@@ -69,8 +71,8 @@ class Server:
         self.page_size = page_size
         self.spans = new_spans()
         self.capabilities = capabilities
-        self.more_tools = self.more_resources = self.more_prompts = _no_rows
-        self.more_templates = _no_rows
+        self.more_tools = self.more_resources = lambda after: ()
+        self.more_templates = self.more_prompts = self.more_tools
         self.on_cancelled = None  # function(Request), for notifications/cancelled
         self.counters = Counters()
         self.status = 200  # the HTTP status that the answer just returned goes with
@@ -129,10 +131,16 @@ class Server:
         """The HTTP status that a ProtocolError goes with."""
         return e.status or self.status
 
-    def oversized(self, buf, lo, hi, cap):
-        """The answer to a message longer than `cap`, of which buf[lo:hi] is the beginning."""
-        scan(buf, lo, hi, self.spans, self.max_depth)
+    def oversized(self, session, buf, lo, hi, cap):
+        """The answer to a message longer than `cap`, of which buf[lo:hi] is the beginning. None if
+        it seems to answer a question of ours, which counts as refused then."""
+        spans = self.spans
+        scan(buf, lo, hi, spans, self.max_depth)
         why = "message is longer than %d bytes" % cap
+        answered = self._asked(session, buf, spans) if spans[2 * METHOD] < 0 else None
+        if answered:
+            answered(False, dumps({"code": INVALID_REQUEST, "message": why}))
+            return None
         return error(self.id_of(buf), INVALID_REQUEST, why)
 
     def id_of(self, buf):
@@ -200,9 +208,11 @@ class Server:
             data = {"supported": MODERN, "requested": str(name)}
             raise ProtocolError(UNSUPPORTED_VERSION, "unsupported protocol version", data, 400)
         at = meta.find(_CAPABILITIES_KEY)
-        if at < 0 or not _is_object(meta, at + len(_CAPABILITIES_KEY)):
+        if at < 0 or not is_object_at(meta, at + len(_CAPABILITIES_KEY)):
             why = "_meta lacks io.modelcontextprotocol/clientCapabilities, an object"
             raise ProtocolError(INVALID_PARAMS, why, None, 400)
+        if _LEVEL_KEY in meta and loads(meta, b"\\" in meta).get(_LEVEL) not in LEVELS:
+            raise ProtocolError(INVALID_PARAMS, _LEVEL + " is one of " + ", ".join(LEVELS))
         if len(meta) <= _META_KEPT:
             session.meta = meta
             session.meta_revision = revision
@@ -222,18 +232,17 @@ class Server:
                     if request and self.on_cancelled:
                         self.on_cancelled(request)
 
-    def _answered(self, session, kind, buf, spans):
+    def _asked(self, session, buf, spans):
+        """Who waits for the answer just received: a function, or None."""
         lo, hi = spans[2 * ID], spans[2 * ID + 1]
-        if lo < 0 or hi - lo > 10 or not 0x30 <= buf[lo] <= 0x39:
-            return
-        view = memoryview(buf)
-        try:
-            answered = session.asked.pop(int(bytes(view[lo:hi])), None)
-        except ValueError:
-            return
+        id = bytes(memoryview(buf)[lo:hi]) if 0 <= lo and hi - lo <= 10 else b""
+        return session.asked.pop(int(id), None) if id.isdigit() else None
+
+    def _answered(self, session, kind, buf, spans):
+        answered = self._asked(session, buf, spans)
         if answered:
             field = RESULT if kind == RESPONSE else ERROR
-            raw = bytes(view[spans[2 * field] : spans[2 * field + 1]])
+            raw = bytes(memoryview(buf)[spans[2 * field] : spans[2 * field + 1]])
             answered(kind == RESPONSE, raw)
 
     # Methods. Each returns the answer's parts or a Request.
@@ -352,7 +361,8 @@ class Server:
         return 0, 0
 
     def _page(self, request, head, listing, more):
-        parts = page(request.name, head, listing.rows, more, self.page_size)
+        own = listing.rows if request.revision.modern else listing.older_rows
+        parts = page(request.name, head, own, more, self.page_size)
         return self.result(request, parts, cache=True)
 
     # Requests that the gateway carries out.
@@ -432,17 +442,6 @@ class Server:
         return parts
 
 
-def _no_rows(after):
-    return ()
-
-
 def _legacy_only(request, method):
     if request.revision.modern:
         raise unknown(method)
-
-
-def _is_object(data, at):
-    """Whether the member whose key ends at data[at] is an object."""
-    while data[at] in b" \t\r\n:":
-        at += 1
-    return data[at] == 0x7B

@@ -120,7 +120,9 @@ class Relay:
         return server.kind
 
     def oversized(self, port, buf, lo, hi):
-        port.answer(self._server.oversized(buf, lo, hi, 1 << 18), 413)
+        parts = self._server.oversized(port.session, buf, lo, hi, 1 << 18)
+        if parts:
+            port.answer(parts, 413)
 
     def _request(self, port, request, message):
         if message["method"] == "initialize":
