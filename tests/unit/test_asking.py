@@ -237,7 +237,7 @@ def test_a_function_sees_the_meta_of_its_request_in_both_eras():
         peer = Peer(gw, revision)
         assert json.loads(text(peer.call("seen"))) == sorted(peer.meta or {})
         names = json.loads(text(peer.call("seen", token="a")))
-        assert names == sorted([*(peer.meta or {}), "progressToken"])
+        assert names == sorted(list(peer.meta or ()) + ["progressToken"])
     peer = Peer(gw)
     peer.raw(b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"seen","_meta":7}}')
     assert text(peer.wait(9)) == "[]"
