@@ -97,13 +97,8 @@ class Inspector:
         done = self._run([*self._mcpdo, "elicitation/respond", id, *answer])
         return content(json.loads(done))
 
-    def cancel(self, who):
-        """Begin a call that never ends and interrupt it once it works: how that ended here, and
-        whether the server says that this very work was stopped."""
-        command = [*self._mcpdo, "@it", "tools/call", "dig", f"name:={who}"]
-        command[command.index("json")] = "text"
-        # Away from a terminal the daemon goes on with what nobody waits for.
-        terminal, stdin = os.openpty()
+    def _interrupt(self, command, who, stdin):
+        """Begin a call of `dig` and interrupt the command once it works; what it then says."""
         dug = subprocess.Popen(
             command,
             stdin=stdin,
@@ -117,13 +112,33 @@ class Inspector:
             assert dug.poll() is None and time.monotonic() < end, "nobody digs"
             time.sleep(0.02)
         dug.send_signal(signal.SIGINT)
-        said = dug.communicate(timeout=PATIENCE_S)[1].decode()
-        os.close(terminal)
-        os.close(stdin)
-        ended = "given up" if "'rpc' cancelled" in said else said
+        return dug.communicate(timeout=PATIENCE_S)[1].decode()
+
+    def _stopped(self, who):
+        """What the server says of this very work, once it was cancelled."""
+        end = time.monotonic() + PATIENCE_S
         while who not in (found := self.tool("digs"))["stopped"]:
             assert time.monotonic() < end, found
-        return [ended, "digs" if who in found["digging"] else "stopped"]
+        return "digs" if who in found["digging"] else "stopped"
+
+    def cancel(self, who):
+        """Begin a call that never ends and interrupt it once it works: how that ended here, and
+        whether the server says that this very work was stopped."""
+        command = [*self._mcpdo, "@it", "tools/call", "dig", f"name:={who}"]
+        command[command.index("json")] = "text"
+        # Away from a terminal the daemon goes on with what nobody waits for.
+        terminal, stdin = os.openpty()
+        said = self._interrupt(command, who, stdin)
+        os.close(terminal)
+        os.close(stdin)
+        return ["given up" if "'rpc' cancelled" in said else said, self._stopped(who)]
+
+    def kill(self, who):
+        """The same with `inspector --cli`, which just goes away."""
+        command = [*self._cli, "--transport", "http", "--server-url", *self._target]
+        command += ["--method", "tools/call", "--tool-name", "dig", "--tool-arg", f"name={who}"]
+        self._interrupt(command, who, subprocess.DEVNULL)
+        return self._stopped(who)
 
 
 def content(result):
@@ -218,6 +233,8 @@ def main(node, modules, era, who, *target):
         try:
             inspector.connect()
             report |= all_the_rest(inspector, who)
+            if inspector.at_http and era == "modern":
+                assert inspector.kill(f"{who}-killed") == "stopped"
         finally:
             inspector.disconnect()
     print(json.dumps(report))
