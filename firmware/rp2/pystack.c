@@ -7,13 +7,11 @@
 
 #include "pico/platform.h"
 
-#define WORDS (1024)
+#define WORDS (768)
 
 void mcpgw_pystack_init(void);
 void mcpgw_pystack_init(void) {
-    // In the 4 KB of SCRATCH_X, which the linker script keeps for a C stack of core 1 that
-    // MicroPython does not use (its threads bring their own).
-    static void *stack[WORDS] __attribute__((section(".stack1.pystack")));
+    static void *stack[WORDS];
     mp_pystack_init(stack, stack + WORDS);
 }
 

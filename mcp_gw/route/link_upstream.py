@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from ..compat import const, ticks_add, ticks_diff, ticks_ms
+from ..compat import const, sleep_ms, ticks_add, ticks_diff, ticks_ms
 from ..errors import INVALID_REQUEST, NoAnswer, Unavailable
 from ..protocol.framing import (
     ERROR,
@@ -122,16 +122,15 @@ class LinkUpstream(Upstream):
 
     async def request(self, method, params_parts, timeout_ms, on_progress=None, can=b"{}"):
         """See Upstream.request."""
-        came = asyncio.Event()
         outcome = []
 
         def done(ok, raw, error):
             outcome.append((ok, bytes(raw) if raw is not None else b"", error))
-            came.set()
 
         id = self.begin(method, params_parts, timeout_ms, done, on_progress)
         try:
-            await came.wait()
+            while not outcome:  # asyncio's Event would cost a board more RAM than this does time
+                await sleep_ms(2)
         except asyncio.CancelledError:
             self.give_up(id)
             raise

@@ -14,7 +14,7 @@ try:
 except ImportError:  # stock firmware
     _console_read = _console_write = None
 
-_TX_SIZE = const(1024)
+_TX_SIZE = 1024 if HAS_STDERR else 512
 # After this long without a byte moved a write is given up, as the console's is.
 _STUCK_MS = const(2000)
 _BRACE = const(0x7B)

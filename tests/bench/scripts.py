@@ -21,7 +21,8 @@ for scan, times in ((framing.scan, TIMES), (twin.scan, 1)):
 
 RING = """
 from time import ticks_us, ticks_diff
-from mcp_gw.queue.nor import RamNor, default_device
+from mcp_gw.queue.nor import default_device
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import Ring
 ring = Ring(DEVICE)
 ring.mount()

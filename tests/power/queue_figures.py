@@ -8,8 +8,9 @@ import gc
 import sys
 import time
 
-from mcp_gw.queue.nor import RamNor, default_device
+from mcp_gw.queue.nor import default_device
 from mcp_gw.queue.nor_fault import FaultNor, Rng
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import Ring
 
 KEY = b"0123456789abcdef"

@@ -3,8 +3,8 @@ acked.
 """
 
 from mcp_gw.errors import QueueFull
-from mcp_gw.queue.nor import RamNor
 from mcp_gw.queue.nor_fault import FaultNor
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import Ring
 
 KIND = 1

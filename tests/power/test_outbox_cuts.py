@@ -6,8 +6,8 @@ import soak
 
 from mcp_gw.errors import QueueFull
 from mcp_gw.queue import nor_fault
-from mcp_gw.queue.nor import RamNor
 from mcp_gw.queue.nor_fault import FaultNor, PowerCut, Rng
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
 from mcp_gw.queue.ring import Ring
 

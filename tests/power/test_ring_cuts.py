@@ -4,8 +4,8 @@ import soak
 from ring_oracle import Oracle, device, power_up
 
 from mcp_gw.queue import layout, nor_fault, reclaim
-from mcp_gw.queue.nor import RamNor
 from mcp_gw.queue.nor_fault import FaultNor, PowerCut, Rng
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import Ring
 
 # These leave the same behind each time.

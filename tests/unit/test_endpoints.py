@@ -7,7 +7,7 @@ from test_forward import TOOLS, board, connect
 from mcp_gw import Gateway, Param, ToolError
 from mcp_gw.compat import MICROPYTHON
 from mcp_gw.endpoints import Endpoints
-from mcp_gw.queue.nor import RamNor
+from mcp_gw.queue.nor_kept import RamNor
 
 JSON = {b"content-type": b"application/json; charset=utf-8"}
 

@@ -1,5 +1,6 @@
 import json
 
+from mcp_gw.compat import run_until, sleep_ms
 from mcp_gw.gateway import Gateway
 from mcp_gw.registry import Param
 from mcp_gw.transports.link import decode, encode
@@ -26,6 +27,10 @@ META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+
+
+async def _nap():
+    await sleep_ms(3)
 
 
 class Wire:
@@ -61,6 +66,9 @@ class Wire:
         """Let the board work; returns what it sent: dicts, and frames as (channel, payload)."""
         for _ in range(times):
             self.gw.poll(self)
+        # What waits looks every 2 ms whether it has come.
+        run_until(_nap())
+        self.gw.poll(self)
         out = []
         while b"\n" in bytes(self.from_board):
             line, _, rest = bytes(self.from_board).partition(b"\n")
@@ -296,7 +304,7 @@ LOG = {
 
 
 def test_a_queueable_call_waits_and_is_delivered_once_the_upstream_is_back():
-    from mcp_gw.queue.nor import RamNor
+    from mcp_gw.queue.nor_kept import RamNor
 
     device = RamNor(4)
     gw = Gateway("board", version="1")
@@ -353,7 +361,7 @@ def test_a_queueable_call_waits_and_is_delivered_once_the_upstream_is_back():
 
 
 def test_a_queue_that_is_full_says_so():
-    from mcp_gw.queue.nor import RamNor
+    from mcp_gw.queue.nor_kept import RamNor
 
     gw = Gateway("board", version="1")
     gw.queue(RamNor(3))

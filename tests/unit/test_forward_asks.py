@@ -238,7 +238,7 @@ def test_every_round_of_a_keyed_call_has_its_key():
 
 
 def test_a_call_that_was_asked_something_does_not_go_to_the_queue():
-    from mcp_gw.queue.nor import RamNor
+    from mcp_gw.queue.nor_kept import RamNor
 
     gw, wire = legacy({"elicitation": {}}, queueable=("forecast",), queue=RamNor(4))
     try:

@@ -1,8 +1,9 @@
 import os
 import sys
 
-from mcp_gw.queue.nor import FileNor, RamNor, Rp2Nor, default_device
+from mcp_gw.queue.nor import Rp2Nor, default_device
 from mcp_gw.queue.nor_fault import ALL, PREFIX, FaultNor, PowerCut, Rng
+from mcp_gw.queue.nor_kept import FileNor, RamNor
 from mcp_gw.queue.ring import Ring
 
 

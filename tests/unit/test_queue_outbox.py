@@ -2,7 +2,7 @@ import gc
 import json
 
 from mcp_gw.errors import QueueFull
-from mcp_gw.queue.nor import RamNor
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
 from mcp_gw.queue.ring import Ring, TooLarge
 

@@ -1,5 +1,5 @@
 from mcp_gw.errors import QueueFull
-from mcp_gw.queue.nor import RamNor
+from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import NotAQueue, Ring, TooLarge
 
 

@@ -203,7 +203,7 @@ def test_a_second_run_serves_as_the_first():
 
 
 def test_a_queue_that_fails_is_answered_and_the_board_serves_on():
-    from mcp_gw.queue.nor import RamNor
+    from mcp_gw.queue.nor_kept import RamNor
 
     gw = Gateway("board", version="1")
     gw.queue(RamNor(3))

@@ -12,7 +12,7 @@ gw = Gateway("workbench", version="1.0")
 url = sys.argv[1] if len(sys.argv) > 1 else None
 gw.upstream("office", url=url, queueable=("log_reading",), expiry_s=3600)
 if len(sys.argv) > 2:
-    from mcp_gw.queue.nor import FileNor
+    from mcp_gw.queue.nor_kept import FileNor
 
     gw.queue(FileNor(sys.argv[2], 4))
 
