@@ -9,7 +9,7 @@ from .protocol.faults import STATUS
 from .protocol.framing import E_BATCH
 from .protocol.jsontext import joined
 from .protocol.results import error
-from .protocol.revisions import BATCHES
+from .protocol.revisions import BATCHES, TASKS
 from .protocol.server import CALL, COMPLETE, DEFER, GET_PROMPT, LIST_TOOLS, READ
 from .protocol.session import Request
 
@@ -23,6 +23,7 @@ class Dispatch:
         self._registry = gateway.registry
         self._config = gateway.config
         gateway.server.on_cancelled = Request.cancel
+        self.tasks = None  # the Tasks, once a tool can be one
 
     def take(self, port, buf, lo, hi):
         """Handle one message of `port`. Returns its kind, as the scanner gives it."""
@@ -118,7 +119,7 @@ class Dispatch:
     # Tools.
 
     def _call(self, request, port, tool, buf):
-        if tool.context or tool.task or tool.schema:
+        if tool.context or tool.task or tool.schema or self.tasks:
             self._call_with_more(request, port, tool, buf)
             return
         try:
@@ -132,12 +133,12 @@ class Dispatch:
             self._tool_result(request, port, value)
 
     def _call_with_more(self, request, port, tool, buf):
-        """A call of a tool that has a Context, may be a task, or has a raw schema."""
+        """A call of a tool that has a Context or a raw schema, or on a gateway that has tasks."""
         server = self._server
-        if tool.context or tool.task:
+        if tool.context or tool.task or (self.tasks and request.revision.features & TASKS):
             params = server.params(buf, server.spans)
             self._answers(request, params, server.arguments_text(buf))
-            if tool.task and self._gateway.tasks().begin(request, port, tool, params):
+            if self.tasks and self.tasks.begin(request, port, tool, params):
                 port = request.task
         given = server.arguments(buf)
         try:

@@ -231,11 +231,13 @@ class Tasks:
         if revision.features & TASKS:
             asked = params.get("task")
             if isinstance(asked, dict):
+                if not tool.task:
+                    raise ProtocolError(METHOD_NOT_FOUND, "this tool does not run as a task")
                 self._create(request, port, asked.get("ttl"))
                 return True
             if tool.task == "required":
                 raise ProtocolError(METHOD_NOT_FOUND, "this tool runs as a task only")
-        elif revision.features & TASKS_EXTENSION:
+        elif revision.features & TASKS_EXTENSION and tool.task:
             if tool.task == "later":
                 request.start_task = lambda: self._start(request)
             elif EXTENSION in extensions_of(request):

@@ -88,7 +88,7 @@ class Tells:
         if self._tasks_kept is None:
             from .tasks import Tasks
 
-            self._tasks_kept = Tasks(self)
+            self._tasks_kept = self.dispatch.tasks = Tasks(self)
         return self._tasks_kept
 
     def seal(self):

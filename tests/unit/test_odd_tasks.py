@@ -158,3 +158,23 @@ def test_tasks_end_with_the_gateway():
     gw.close()
     peer.until(lambda: gw.ended == ["slow"])
     assert Peer(gw, MODERN, ALL).ask("tasks/get", taskId=id)["status"] == "cancelled"
+
+
+def test_a_tool_that_is_no_task_is_not_called_as_one():
+    gw = gateway()
+    gw.tool("", name="plain")(lambda: "done")
+    gw.tool("", name="knows", ctx=Context)(lambda ctx: "done")
+    for name in ("plain", "knows"):
+        assert Peer(gw).call(name, task={})["code"] == -32601
+        assert text(Peer(gw).call(name)) == "done"
+        for revision in ("2025-06-18", MODERN):  # the first has no tasks
+            assert text(Peer(gw, revision, ALL).call(name, task={})) == "done"
+
+
+def test_who_asks_for_tasks_that_never_were_makes_none():
+    gw = Gateway("odd")
+    peer = Peer(gw, MODERN, ALL)
+    peer.begin("subscriptions/listen", notifications={"taskIds": ["x"]})
+    assert peer.sent[0]["params"]["notifications"] == {"taskIds": []}
+    assert "extensions" not in peer.ask("server/discover")["capabilities"]
+    assert peer.ask("tasks/get", taskId="x")["code"] == -32601
