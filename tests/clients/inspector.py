@@ -146,28 +146,19 @@ def content(result):
 
 
 def lists_and_reads(inspector):
-    """What `inspector --cli` can do. Two commands at a time: most of it is starting up."""
-    with ThreadPoolExecutor(2) as pool:
-        begun = {
-            "initialize": pool.submit(inspector.cli, "initialize"),
-            "tools": pool.submit(inspector.cli, "tools/list"),
-            "resources": pool.submit(inspector.cli, "resources/list"),
-            "templates": pool.submit(inspector.cli, "resources/templates/list"),
-            "prompts": pool.submit(inspector.cli, "prompts/list"),
-            "called": pool.submit(
-                inspector.cli,
-                "tools/call",
-                *("--tool-name", "prune", "--tool-arg", "rows=3"),
-                *("--tool-metadata", "progressToken=rows"),
-            ),
-            "read": pool.submit(inspector.cli, "resources/read", "--uri", "orchard://sorts"),
-            "prompt": pool.submit(
-                inspector.cli,
-                "prompts/get",
-                *("--prompt-name", "letter", "--prompt-args", "sort=fig"),
-            ),
-        }
-        got = {name: future.result() for name, future in begun.items()}
+    """What `inspector --cli` can do."""
+    rows = ("--tool-arg", "rows=3", "--tool-metadata", "progressToken=rows")
+    fig = ("--prompt-args", "sort=fig")
+    got = {
+        "initialize": inspector.cli("initialize"),
+        "tools": inspector.cli("tools/list"),
+        "resources": inspector.cli("resources/list"),
+        "templates": inspector.cli("resources/templates/list"),
+        "prompts": inspector.cli("prompts/list"),
+        "called": inspector.cli("tools/call", "--tool-name", "prune", *rows),
+        "read": inspector.cli("resources/read", "--uri", "orchard://sorts"),
+        "prompt": inspector.cli("prompts/get", "--prompt-name", "letter", *fig),
+    }
     info = got["initialize"]["serverInfo"]
     server = f"{info['name']} {info['version']}: {got['initialize']['instructions']}"
     return {
@@ -225,18 +216,23 @@ def all_the_rest(inspector, who):
 
 
 def main(node, modules, era, who, *target):
-    with tempfile.TemporaryDirectory(prefix="mcpdo-") as folder:
+    # Both command lines at once: most of their time is starting up.
+    with (
+        tempfile.TemporaryDirectory(prefix="mcpdo-") as folder,
+        ThreadPoolExecutor(1) as aside,
+    ):
         inspector = Inspector(node, modules, era, list(target), folder)
-        report = lists_and_reads(inspector)
-        if not inspector.at_http:
-            limits(inspector)
+        begun = aside.submit(lists_and_reads, inspector)
         try:
             inspector.connect()
-            report |= all_the_rest(inspector, who)
+            report = all_the_rest(inspector, who)
             if inspector.at_http and era == "modern":
                 assert inspector.kill(f"{who}-killed") == "stopped"
         finally:
             inspector.disconnect()
+        if not inspector.at_http:
+            limits(inspector)
+        report |= begun.result()
     print(json.dumps(report))
 
 
