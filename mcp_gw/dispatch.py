@@ -128,6 +128,7 @@ class Dispatch:
             self._ended(request, port, e)
             return
         if hasattr(value, "send"):
+            request.item = tool
             self._conclude(request, port, value, self._finish)
         else:
             self._tool_result(request, port, value)
@@ -157,6 +158,7 @@ class Dispatch:
         except BaseException as e:
             self._ended(request, port, e)
             return
+        request.item = tool
         self._conclude(request, port, value, self._finish)
 
     def _context(self, request, port):
@@ -261,7 +263,8 @@ class Dispatch:
         self._tool_result(request, port, value)
 
     def _tool_result(self, request, port, value, is_error=False):
-        tool = self._registry.tools.get(request.name)
+        # Its name may be another tool's by now.
+        tool = request.item or self._registry.tools.get(request.name)
         schema = tool and tool.output_schema
         meta = None
         try:

@@ -298,11 +298,20 @@ def check_object(params, name, given):
         elif param.required:
             raise ToolError("argument %s is missing" % _member(name, key))
         else:
-            out[key] = param.default
+            out[key] = fresh(param.default)
     for key in given:
         if key not in params:
             raise ToolError("argument %s is not known" % _member(name, key))
     return out
+
+
+def fresh(default):
+    """A default as a function gets it, which may change a list or dict as it likes."""
+    if isinstance(default, list):
+        return [fresh(value) for value in default]
+    if isinstance(default, dict):
+        return {key: fresh(value) for key, value in default.items()}
+    return default
 
 
 def _member(name, key):

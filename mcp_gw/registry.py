@@ -2,11 +2,12 @@
 serialised once."""
 
 from .errors import ConfigError, ToolError
-from .params import Param, headers_of, object_schema
+from .params import Param, fresh, headers_of, object_schema
 from .protocol.jsonvalue import checked
 
 _NAME_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 MAX_NAME = 64
+_MUTABLE = (list, dict)
 
 
 class Item:
@@ -61,7 +62,7 @@ class Item:
             elif param.required:
                 raise ToolError("argument %s is missing" % key)
             else:
-                out[key] = param.default
+                out[key] = fresh(param.default) if param.kind in _MUTABLE else param.default
         for key in given:
             if key not in self.params:
                 raise ToolError("argument %s is not known to this %s" % (key, self.what))

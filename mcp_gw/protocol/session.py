@@ -74,7 +74,7 @@ class Request:
     task = None  # the Task it became
     start_task = None  # function that makes it one
     arguments = b""  # JSON text of the arguments, where a later round is to be compared
-    item = None  # the Resource or Prompt asked for
+    item = None  # the Tool, Resource or Prompt asked for
 
     def __init__(self, kind, session, revision, id):
         self.kind = kind

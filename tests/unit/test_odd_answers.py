@@ -5,6 +5,7 @@ import json
 from peer import MODERN, Peer, text
 
 from mcp_gw import Context, Gateway, Param, content
+from mcp_gw.compat import sleep_ms
 from mcp_gw.errors import ConfigError
 from mcp_gw.offers import _decoded
 from mcp_gw.protocol.revisions import LEGACY
@@ -141,3 +142,35 @@ def test_an_answer_that_is_too_long_is_no_request():
     gw.dispatch.oversized(peer, long, 0, len(long))
     assert len(got) == 1 and not got[0][0] and "longer" in got[0][1]
     assert not peer.answers and not peer.session.asked
+
+
+def test_a_default_is_new_for_every_call():
+    gw = Gateway("odd")
+    deep = Param(dict, properties={"b": Param(list, default=[])}, default={"b": []})
+
+    @gw.tool("", a=Param(list, default=[[1]]), deep=deep)
+    def grows(a, deep):
+        a[0].append(2)
+        deep["b"].append(3)
+        return {"a": a, "b": deep["b"]}
+
+    for given in ({}, {}, {"deep": {}}, {"deep": {}}):
+        result = Peer(gw).call("grows", given)["structuredContent"]
+        assert result == {"a": [[1, 2]], "b": [3]}, result
+
+
+def test_a_result_is_held_against_the_schema_of_the_tool_that_was_called():
+    gw = Gateway("odd")
+    schema = {"type": "object", "required": ["old"]}
+
+    @gw.tool("", output_schema=schema)
+    async def changes():
+        gw.remove_tool("changes")
+        await sleep_ms(1)
+        schema = {"type": "object", "required": ["new"]}
+        gw.tool("", name="changes", output_schema=schema)(lambda: {"new": 1})
+        return {"old": 1}
+
+    peer = Peer(gw)
+    for name in ("old", "new"):
+        assert peer.call("changes")["structuredContent"] == {name: 1}
