@@ -1,8 +1,8 @@
 """The unix build beside the official SDKs: one tool with two arguments, served by each.
 
-HTTP: wrk with 10 keep-alive connections and one thread, on a processor of its own. stdio:
-stdio_load.c, one call at a time; it and the server share a processor, since with one always
-waiting for the other a second one would only have to be woken.
+HTTP: wrk with 10 keep-alive connections and one thread. stdio: stdio_load.c, one call at a time;
+it and the server share a processor, since with one always waiting for the other a second one would
+only have to be woken.
 
 Each is measured a few times and the best round counts, for this machine may have other work.
 """
@@ -113,11 +113,6 @@ def on_last_processor():
     os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
 
 
-def on_other_processors():
-    all = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, all - {max(all)} or all)
-
-
 def best(measure):
     """The row with the most calls per second of a few."""
     return max((measure() for _ in range(ROUNDS)), key=lambda row: row["per_s"])
@@ -165,9 +160,7 @@ def over_http(program, era):
     port = ReservedPort()
     command = [*program.command, "http", port.number]
     began = time.monotonic()
-    process = subprocess.Popen(
-        list(map(str, command)), env=rig.environment(), preexec_fn=on_other_processors
-    )
+    process = subprocess.Popen(list(map(str, command)), env=rig.environment())
     try:
         while (session := first_answer(process, port.number, program, era)) is None:
             assert time.monotonic() - began < PATIENCE_S, f"{program.name} does not answer"
@@ -230,13 +223,7 @@ def load(port, era, session, seconds):
     """What call.lua reports. Every answer has had a status below 400."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["-s", HERE / "call.lua", f"http://127.0.0.1:{port}/mcp", "--", era, session]
-    done = subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=on_last_processor,
-    )
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     row = json.loads(done.stdout.splitlines()[-1])
     assert row["requests"] and not row["bad"], (row, done.stderr)
     return row
@@ -259,7 +246,7 @@ def compare():
     found = {}
     for how, measure in (("http", over_http), ("stdio", over_stdio)):
         with_what = (
-            f"HTTP: wrk on a processor of its own, {CONNECTIONS} connections kept"
+            f"HTTP: wrk, {CONNECTIONS} connections kept alive"
             if how == "http"
             else "stdio: stdio_load.c, one call at a time, on one processor with the server"
         )
