@@ -47,6 +47,7 @@ class Task:
         self.ttl_ms = ttl_ms
         self.outcome = b""
         self.questions = {}  # key -> Question still open
+        self._asking = 0  # how often a client of 2025-11-25 is being asked
         self._used = 0
         self._answers = {}
         self._event = asyncio.Event()  # an answer came, or somebody waits for the result
@@ -148,6 +149,7 @@ class Task:
         return {key: self._answers[fresh] for fresh, key in keys.items()}
 
     async def _ask_legacy(self, questions):
+        self._asking += 1
         self.set("input_required")
         try:
             while not self.waiting:
@@ -158,6 +160,7 @@ class Task:
             timeout_ms = self.tasks.ask_timeout_ms
             return await ask_legacy(self.request, questions, timeout_ms, send, meta)
         finally:
+            self._asking -= 1
             self._go_on()
 
     def take_answers(self, responses):
@@ -174,7 +177,7 @@ class Task:
         self._event.set()
 
     def _go_on(self):
-        if self.status == "input_required" and not self.questions:
+        if self.status == "input_required" and not (self.questions or self._asking):
             self.set("working")
 
     def wait_for(self, request, port, most):

@@ -1,5 +1,7 @@
 """Tasks at odd moments: no room, a clock that jumps, clients that come and go."""
 
+import asyncio
+
 from peer import MODERN, Peer, text
 from test_tasks import ALL, EXTENSION, FORM
 
@@ -110,8 +112,6 @@ def test_a_cancelled_task_stays_cancelled_whatever_its_tool_does():
 
 
 def test_a_question_that_was_given_up_is_open_no_more():
-    import asyncio
-
     gw = Gateway("odd", ask_timeout_ms=100)
     late = asyncio.TimeoutError  # noqa: UP041 (MicroPython's has no other name)
 
@@ -178,3 +178,35 @@ def test_who_asks_for_tasks_that_never_were_makes_none():
     assert peer.sent[0]["params"]["notifications"] == {"taskIds": []}
     assert "extensions" not in peer.ask("server/discover")["capabilities"]
     assert peer.ask("tasks/get", taskId="x")["code"] == -32601
+
+
+def test_a_task_with_one_of_two_answers_still_needs_input():
+    gw = Gateway("odd")
+
+    @gw.tool("", task="required", ctx=Context)
+    async def asks(ctx):
+        found = await asyncio.gather(ctx.elicit("a?", NAME), ctx.elicit("b?", NAME))
+        return " ".join(row["content"]["name"] for row in found)
+
+    def state():
+        return peer.ask("tasks/get", taskId=id)["status"]
+
+    peer = Peer(gw, "2025-11-25", ALL)
+    id = peer.call("asks", task={})["task"]["taskId"]
+    done = peer.begin("tasks/result", taskId=id)
+    peer.until(lambda: len(peer.heard("elicitation/create")) == 2)
+    first, second = peer.heard("elicitation/create")
+    peer.reply(first, FORM)
+    peer.turn()
+    assert state() == "input_required"
+    peer.reply(second, FORM)
+    assert text(peer.wait(done)) == "Ada Ada" and state() == "completed"
+
+    peer = Peer(gw, MODERN, ALL)
+    id = peer.call("asks")["taskId"]
+    peer.until(lambda: len(peer.ask("tasks/get", taskId=id).get("inputRequests", ())) == 2)
+    for key in sorted(peer.ask("tasks/get", taskId=id)["inputRequests"]):
+        assert state() == "input_required"
+        peer.ask("tasks/update", taskId=id, inputResponses={key: FORM})
+        peer.turn()
+    assert state() == "completed"
