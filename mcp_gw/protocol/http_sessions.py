@@ -113,7 +113,9 @@ class HttpSession:
     def settle(self):
         """What the client said may have been that it wants some answers no longer."""
         for exchange in self._waiting:
-            exchange.settle()
+            # Exchanges are used again, also for requests of other sessions.
+            if exchange.http_session is self:
+                exchange.settle()
 
     def keep(self, stream, number, data):
         """Keep an event for a client that missed it; the oldest make room."""
