@@ -25,7 +25,7 @@ class Listen:
     def send(self, method, params):
         """params: members as JSON text (bytes), or b""."""
         data = self._meta + (b"," + params if params else b"") + b"}"
-        self.request.port.send(notification(method, data))
+        _tell(self.request.port.send, notification(method, data))
 
 
 class Listening:
@@ -104,12 +104,19 @@ class Listening:
                 listen.request.port.answer(server.result(listen.request, [], meta=meta))
 
 
+def _tell(send, parts):
+    try:
+        send(parts)
+    except OSError:
+        pass  # the others are told all the same; its own port will find out
+
+
 def tell_changed(sessions, kind):
     """A list has changed; kind: tools, prompts or resources."""
     method = "notifications/%s/list_changed" % kind
     for session in list(sessions):
         if session.initialized and session.out:
-            session.out(notification(method))
+            _tell(session.out, notification(method))
         if session.listens:
             for listen in list(session.listens.values()):
                 if kind in listen.kinds:
@@ -122,7 +129,7 @@ def tell_updated(sessions, uri):
     method = "notifications/resources/updated"
     for session in list(sessions):
         if session.subscribed and uri in session.subscribed and session.out:
-            session.out(notification(method, b"{" + params + b"}"))
+            _tell(session.out, notification(method, b"{" + params + b"}"))
         if session.listens:
             for listen in list(session.listens.values()):
                 if uri in listen.uris:

@@ -136,9 +136,19 @@ def without_member(data, key):
     return b"{" + b",".join(pieces) + b"}"
 
 
-def is_object_at(data, i):
-    """Whether the member whose key ends at data[i] is an object."""
-    return data[_skip_space(data, _skip_space(data, i, len(data)) + 1, len(data))] == 0x7B
+def has_object(data, key):
+    """Whether the JSON object `data` (bytes) has a member whose value is an object.
+
+    key: JSON text (bytes) of its name, quotes included.
+    """
+    at = data.find(key)
+    if at < 0:
+        return False
+    if data.count(b"{", 0, at) - data.count(b"}", 0, at) != 1:
+        # It lies deeper, or braces in strings before it hide where it lies.
+        return (member(data, key[1:-1]) or b"?")[0] == 0x7B
+    end = len(data)
+    return data[_skip_space(data, _skip_space(data, at + len(key), end) + 1, end)] == 0x7B
 
 
 def skip_value(data, i, end):

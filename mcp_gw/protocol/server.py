@@ -29,7 +29,7 @@ from .framing import (
     scan,
     text,
 )
-from .jsontext import is_object_at, loads, members
+from .jsontext import has_object, loads, members
 from .jsonvalue import dumps
 from .pages import cursor_of, page
 from .results import LEVELS, error
@@ -207,8 +207,7 @@ class Server:
                 session.check(REQUEST, buf, spans)
             data = {"supported": MODERN, "requested": str(name)}
             raise ProtocolError(UNSUPPORTED_VERSION, "unsupported protocol version", data, 400)
-        at = meta.find(_CAPABILITIES_KEY)
-        if at < 0 or not is_object_at(meta, at + len(_CAPABILITIES_KEY)):
+        if not has_object(meta, _CAPABILITIES_KEY):
             why = "_meta lacks io.modelcontextprotocol/clientCapabilities, an object"
             raise ProtocolError(INVALID_PARAMS, why, None, 400)
         if _LEVEL_KEY in meta and loads(meta, b"\\" in meta).get(_LEVEL) not in LEVELS:

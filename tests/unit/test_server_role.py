@@ -118,7 +118,14 @@ def test_every_revision_is_agreed_on():
     del peer.meta["io.modelcontextprotocol/protocolVersion"]
     assert peer.ask("tools/list")["code"] == -32602 and peer.status[peer.last] == 400
     peer.meta["io.modelcontextprotocol/protocolVersion"] = MODERN
-    peer.meta["io.modelcontextprotocol/clientCapabilities"] = []
+    for odd in ([], {"{": 1}, None):
+        peer.meta["io.modelcontextprotocol/clientCapabilities"] = odd
+        peer.meta["x/y"] = {"io.modelcontextprotocol/clientCapabilities": {}, "}": "{{"}
+        if odd:
+            assert "tools" in peer.ask("tools/list")
+            continue
+        assert peer.ask("tools/list")["code"] == -32602 and peer.status[peer.last] == 400
+    del peer.meta["io.modelcontextprotocol/clientCapabilities"]
     assert peer.ask("tools/list")["code"] == -32602 and peer.status[peer.last] == 400
 
 
@@ -345,6 +352,14 @@ def test_changes_are_told():
     gw.resource_updated("board://other")
     gw.resource_updated("board://text")
     assert [m["params"] for m in peer.sent] == [{"uri": "board://text"}]
+
+    def broken(parts):
+        raise OSError(32)
+
+    for gone in (Peer(gw), Peer(gw)):
+        gone.session.out = broken
+    gw.tools_changed()
+    assert peer.sent.pop()["method"] == "notifications/tools/list_changed"
     assert peer.ask("resources/unsubscribe", uri="board://text") == {}
     gw.resource_updated("board://text")
     assert len(peer.sent) == 1
