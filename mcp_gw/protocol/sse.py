@@ -48,6 +48,7 @@ class SSEDecoder:
         self.last_id = b""
         self.retry = None
         self.pos = 0
+        self._id = b""  # last_id, once the event being received is complete
         self._mode = _NAME
         self._text = b""  # the name, or the value of a field other than data, so far
         self._name = b""  # of the event being received
@@ -158,7 +159,7 @@ class SSEDecoder:
             self._name = value
         elif mode == _ID:
             if b"\0" not in value:
-                self.last_id = value
+                self._id = value
         elif mode == _RETRY and value.isdigit() and len(value) <= 9:
             self.retry = int(value)
         return False
@@ -166,6 +167,7 @@ class SSEDecoder:
     def _dispatch(self):
         name = self._name
         self._name = b""
+        self.last_id = self._id
         if not self._lines:
             return False
         self._lines = 0

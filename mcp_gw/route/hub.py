@@ -1,11 +1,13 @@
 """All upstreams of one gateway: which are there, what they offer, what is on its way to them."""
 
-from ..compat import sleep_ms
+from ..compat import const, sleep_ms
 from ..errors import GatewayError
 from ..protocol.framing import new_spans, scan
 from ..protocol.jsonvalue import dumps
 from .forward import TEMPLATE, Forwarder
 from .router import Router
+
+_PAUSE_MS = const(1000)  # between two looks at lists of which a server says that they change
 
 
 class Hub:
@@ -22,6 +24,7 @@ class Hub:
         self.others = None  # the Others, once an upstream may have some
         self._caps = caps
         self._opened = 0
+        self._renewals = {}  # upstream behind a link -> function(kind), see _renewal()
         gateway.server.more_tools = self.router.rows
         gateway.server.more_templates = self._templates
 
@@ -88,7 +91,9 @@ class Hub:
                 if name is None:
                     upstream.lost()
                 elif name == upstream.name and upstream.up:
-                    self._gateway.work(self._refresh_all(upstream))
+                    if name not in self._renewals:
+                        self._renewals[name] = self._renewal(upstream, 0)
+                    self._renewals[name](None)
 
     async def _refresh_all(self, upstream):
         """Ask for all that is shown of an upstream; True when that worked."""
@@ -159,14 +164,36 @@ class Hub:
         can."""
         wait = 1000
         opened = self._opened
-        upstream.on_change = self._list_changed(upstream)
+        upstream.on_change = self._renewal(upstream, _PAUSE_MS)
         while not await self._refresh_all(upstream) and opened == self._opened:
             await sleep_ms(wait)
             wait = min(wait * 2, 30000)
 
-    def _list_changed(self, upstream):
-        def on_change(kind):
-            if kind in upstream.offers:
-                self._gateway.work(self._refresh(upstream, kind))
+    def _renewal(self, upstream, pause_ms):
+        """A function(kind) for what an upstream tells: that kind of list is asked for again; None:
+        all. One at a time, and once however often it is told meanwhile.
 
-        return on_change
+        pause_ms: between two of them, for a server that tells with every list it gives.
+        """
+        due = []
+        task = None
+
+        async def renew():
+            while due:
+                kind = due.pop(0)
+                if kind is None:
+                    await self._refresh_all(upstream)
+                else:
+                    await self._refresh(upstream, kind)
+                if pause_ms:
+                    await sleep_ms(pause_ms)
+
+        def renewal(kind):
+            nonlocal task
+            if kind in due or not (kind is None or kind in upstream.offers):
+                return
+            due.append(kind)
+            if task is None or task.done():
+                task = self._gateway.work(renew())
+
+        return renewal

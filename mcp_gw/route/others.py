@@ -3,6 +3,7 @@
 from ..protocol.jsontext import loads, member, members, one_line
 from ..protocol.jsonvalue import dumps
 from ..registry import joined_name
+from .router import fitting
 
 # The kinds of list behind what an upstream offers.
 LISTS = {"prompts": ("prompts",), "resources": ("resources", "templates")}
@@ -75,15 +76,9 @@ class Others:
 
         Raises what Upstream.listed raises; the old list then stays.
         """
-        others = [row for row in self._rows[kind] if row[3] is not upstream]
+        others, room = self._beside(upstream, kind)
         before = [row for row in self._rows[kind] if row[3] is upstream]
         numbers = {row[2]: row[0] for row in before}
-        room = self._max_bytes - sum(
-            len(row[1])
-            for rows in self._rows.values()
-            for row in rows
-            if row[3] is not upstream or rows is not self._rows[kind]
-        )
         taken = set(getattr(self._registry, kind))
         taken.update(row[2] for row in others)
         rows = []
@@ -105,9 +100,21 @@ class Others:
             rows.append((number,) + row)
 
         await upstream.listed(kind, on_row)
-        rows.sort(key=lambda row: row[0])
+        # Others may have been listed meanwhile.
+        others, room = self._beside(upstream, kind)
+        found = len(rows)
+        rows = fitting(rows, others, self._max_rows, room)
         self._rows[kind] = sorted(others + rows, key=lambda row: row[0])
-        return rows != before, left_out
+        return rows != before, left_out + found - len(rows)
+
+    def _beside(self, upstream, kind):
+        """(rows of that kind of the other upstreams, bytes that are left for this one's)."""
+        others = [row for row in self._rows[kind] if row[3] is not upstream]
+        kept = sum(len(row[1]) for row in others)
+        for each, rows in self._rows.items():
+            if each != kind:
+                kept += sum(len(row[1]) for row in rows)
+        return others, self._max_bytes - kept
 
     def _taken(self, upstream, kind, raw, taken):
         """(descriptor, name or URI, upstream, own name) of a descriptor; None: of no use."""

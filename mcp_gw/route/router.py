@@ -95,7 +95,13 @@ class Router:
             await upstream.tools(on_tool)
         finally:
             self.listing = max(0, self.listing - 1)
-        rows.sort(key=lambda row: row[0])
+        # Others may have been listed meanwhile.
+        others = [row for row in self._listed if row[3] is not upstream]
+        room = self._max_bytes - sum(len(row[1]) for row in others)
+        found = len(rows)
+        rows = fitting(rows, others, self._max_tools, room)
+        left_out += found - len(rows)
+        routes = {row[2]: routes[row[2]] for row in rows}
         changed = rows != [row for row in self._listed if row[3] is upstream]
         declared = self._queueable[upstream.name]
         for exposed, route in list(self._routes.items()):
@@ -133,6 +139,19 @@ class Router:
         taken.update(routes)
         taken.update(n for n, r in self._routes.items() if r.upstream is not upstream)
         return taken
+
+
+def fitting(rows, others, most, room):
+    """Those of the new rows of an upstream that fit beside `others`, in order. most: how many all
+    may be; room: bytes for descriptors."""
+    taken = {row[2] for row in others}
+    most -= len(others)
+    found = []
+    for row in sorted(rows, key=lambda row: row[0]):
+        if row[2] not in taken and len(found) < most and len(row[1]) <= room:
+            room -= len(row[1])
+            found.append(row)
+    return found
 
 
 def _plain(raw):

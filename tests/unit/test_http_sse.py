@@ -37,6 +37,9 @@ STREAMS = (
     (b"data: a:b: c\n\n", [(M, b"a:b: c")], b"", None),
     (b"data: not finished", [], b"", None),
     (b"data: not finished\n", [], b"", None),
+    # What has not come as a whole has yet to be asked for again.
+    (b"id: 1\ndata: x\n\nid: 2\ndata: not finished\n", [(M, b"x")], b"1", None),
+    (b"id: 1\n\nid: 2\n", [], b"1", None),
     (b": " + b"c" * 3000 + b"\ndata: x\n\n", [(M, b"x")], b"", None),
     (b"n" * 3000 + b": v\n" + b"o" * 3000 + b"\ndata: x\n\n", [(M, b"x")], b"", None),
 )
