@@ -114,7 +114,8 @@ def _token(r, text):
     return lo, hi
 
 
-def _once(r, text, other):
+def once(r, text, other):
+    """`text` with one mutation; `other`: another message that parts are taken from."""
     if not text:
         return other
     kind = r.randrange(15)
@@ -170,5 +171,5 @@ def mutated(r):
     """One message with no to many mutations, bytes."""
     text = message(r)
     for _ in range(r.choice((0, 0, 1, 1, 1, 1, 1, 2, 2, 3, 8))):
-        text = _once(r, text, message(r))
+        text = once(r, text, message(r))
     return text
