@@ -7,9 +7,9 @@ compared as bytes; only what differs is decoded and looked at closely.
 
 from binascii import a2b_base64, b2a_base64
 
-from ..errors import HEADER_MISMATCH, UNSUPPORTED_VERSION, ProtocolError
+from ..errors import HEADER_MISMATCH, INVALID_PARAMS, UNSUPPORTED_VERSION, ProtocolError
 from .framing import ARGUMENTS, ESCAPES, METHOD, NAME, PARAMS, REQUEST, VERSION, text
-from .jsontext import loads, member
+from .jsontext import loads, member, members
 from .jsonvalue import dumps
 from .revisions import BY_NAME, SUPPORTED
 from .streamable import marks_of
@@ -77,8 +77,7 @@ class HeaderCheck:
         params = b"{}"
         if spans[2 * PARAMS] >= 0:
             params = bytes(memoryview(buf)[spans[2 * PARAMS] : spans[2 * PARAMS + 1]])
-        raw = member(params, self._key.encode()) if params[:1] == b"{" else None
-        name = loads(raw, True) if raw and raw[:1] == b'"' else None
+        name = _member(params, self._key) if params[:1] == b"{" else None
         if name is None and b"mcp-name" not in self._headers:
             return  # what is wrong with the body is told elsewhere
         _same("Mcp-Name", self._name, name)
@@ -115,6 +114,19 @@ class HeaderCheck:
             if value is True or value is False:
                 value = "true" if value else "false"
             _same(name, told, value)
+
+
+def _member(params, key):
+    """The str that params (JSON text of an object) has under `key`, None: there is none."""
+    if key == "name":  # the scanner has seen that it is there once
+        raw = member(params, b"name")
+        return loads(raw, True) if raw and raw[:1] == b'"' else None
+    given = loads(params, b"\\" in params)
+    if sum(1 for _ in members(params)) != len(given):
+        # Which of the two is meant is seen in two ways: here, and where the request goes.
+        raise ProtocolError(INVALID_PARAMS, "a key of params occurs twice", None, 400)
+    name = given.get(key)
+    return name if isinstance(name, str) else None
 
 
 def _same(name, told, value):

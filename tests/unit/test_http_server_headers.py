@@ -90,6 +90,25 @@ def test_which_member_names_the_request():
         assert told(body, **fields) == (-32020 if named else None)
 
 
+def test_what_names_the_request_is_said_once():
+    # Readers differ in which of two they take: the one we compare must be the one that is used.
+    text = (
+        '{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{%s,"_meta":'
+        '{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}'
+    )
+    fields = dict(STANDARD, mcp_method=b"resources/read", mcp_name=b"a://b")
+    assert told((text % '"uri":"a://b"').encode(), **fields) is None
+    assert told((text % '"ur\\u0069":"a://b"').encode(), **fields) is None
+    assert told((text % '"ur\\u0069":"c://d"').encode(), **fields) == -32020
+    for rows in (
+        '"uri":"a://b","uri":"c://d"',
+        '"uri":"c://d","uri":"a://b"',
+        '"uri":"a://b","ur\\u0069":"c://d"',
+        '"ur\\u0069":"c://d","uri":"a://b"',
+    ):
+        assert told((text % rows).encode(), **fields) == -32602, rows
+
+
 def test_parameters_in_headers():
     good = (
         ("{}", {}),
