@@ -322,17 +322,21 @@ class StreamableServer:
         if last:
             stream, after = one.find(last)
             if stream is None:
-                self._refuse(plan, 400, "no such event: Last-Event-ID is too old")
-                connection.answer(*plan.refused)
-                return None
+                text = "no such event: Last-Event-ID is too old"
+                return self._refuse_once(connection, plan, 400, text)
         elif stream.connection is not None:
-            self._refuse(plan, 409, "this session's stream is open on another connection")
-            connection.answer(*plan.refused)
-            return None
+            text = "this session's stream is open on another connection"
+            return self._refuse_once(connection, plan, 409, text)
         connection.exchange = stream
         connection.begin(EVENTS + plan.fields)
         stream.attach(connection, after)
         return None
+
+    def _refuse_once(self, connection, plan, status, text):
+        """Refuse this request, but not the next that has the same head."""
+        self._refuse(plan, status, text)
+        refused, plan.refused = plan.refused, None
+        connection.answer(*refused)
 
     def _delete(self, connection, head, buf, lo, hi):
         if not head.plan.http_session.alive:

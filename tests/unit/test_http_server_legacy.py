@@ -71,11 +71,14 @@ def test_the_session_stream_carries_what_belongs_to_no_request():
         "notifications/resources/list_changed",
     ]
     assert server.ask(None, method="GET", **fields)[0] == 409
+    other = server.send(None, method="GET", **fields)
+    assert other.answers()[0][0] == 409
     stream.tick(16_000)
     assert b":\n\n" in stream.take()
     stream.close()
     server.gateway.prompts_changed()
-    again = server.send(None, method="GET", **fields)
+    # The same head as a moment ago, and yet another answer.
+    again = server.send(None, other, method="GET", **fields)
     assert [row["method"] for row in streamed(again.answers()[0])] == [
         "notifications/prompts/list_changed"
     ]
