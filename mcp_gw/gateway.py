@@ -179,12 +179,13 @@ class Gateway(Declares, Tells):
             watch_tasks(None)
             report(None)
         self._running = False
+        if self._listening:
+            for session in list(self.sessions):
+                self._listening.close(session)
         for server in self._http:
             server.close()
         for port in self.ports:
             unwatch(port.stream)
-            if self._listening:
-                self._listening.close(port)
             port.session.drop()
         self._http = []
         self.ports = []

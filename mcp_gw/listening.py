@@ -93,15 +93,14 @@ class Listening:
         if session.listens:
             session.listens.pop(id, None)
 
-    def close(self, port):
-        """The gateway stops serving: end the streams on `port` as the specification has it."""
-        session = port.session
+    def close(self, session):
+        """The gateway stops serving: end a client's streams as the specification has it."""
         for id, listen in list((session.listens or {}).items()):
             del session.listens[id]
             if listen.request.end():
                 server = self._gateway.server
                 meta = b'"io.modelcontextprotocol/subscriptionId":' + id
-                listen.request.port.answer(server.result(listen.request, [], meta=meta))
+                _tell(listen.request.port.answer, server.result(listen.request, [], meta=meta))
 
 
 def _tell(send, parts):

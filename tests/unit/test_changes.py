@@ -87,7 +87,7 @@ def test_streams_of_changes():
     peer.notify("notifications/cancelled", requestId=id)
     gw.tools_changed()
     assert len(peer.sent) == 7
-    gw.listening().close(peer)
+    gw.listening().close(peer.session)
     result = peer.wait(other)
     assert result["_meta"]["io.modelcontextprotocol/subscriptionId"] == other
     gw.tools_changed()

@@ -116,6 +116,17 @@ def test_a_modern_listener_hears_of_changes_and_is_forgotten_with_its_connection
     assert not connection.sent
 
 
+def test_a_modern_listener_is_told_that_the_gateway_stops():
+    server = Server()
+    filter = {"notifications": {"toolsListChanged": True}}
+    message, fields = modern(request("subscriptions/listen", filter, 7))
+    connection = server.send(message, **fields)
+    assert len(streamed(connection.answers()[0])) == 1
+    server.gateway.close()
+    told = connection.take()
+    assert b'"id":7' in told and b'"result"' in told and told.endswith(b"0\r\n\r\n")
+
+
 def test_quiet_streams_show_signs_of_life():
     server = Server()
     message, fields = modern(call("wait"), "wait")
