@@ -45,6 +45,7 @@ class Endpoints:
     def __init__(self, gateway, figures=None):
         self._gateway = gateway
         self._figures = figures
+        self._calls = []  # that had no answer at once
         self._paths = {
             "/health": ("GET", self._health),
             "/metrics": ("GET", self._metrics),
@@ -157,7 +158,15 @@ class Endpoints:
             return
         head = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":'
         message = b"".join((head, tool, b',"arguments":', arguments, b"}}"))
-        gateway.dispatch.take(_Call(respond), message, 0, len(message))
+        # A call goes on when its client has gone: those must not pile up without end.
+        self._calls = [call for call in self._calls if not call.answered]
+        if len(self._calls) >= gateway.config["http_connections"]:
+            _fail(respond, 503, "too many calls are under way")
+            return
+        call = _Call(respond)
+        gateway.dispatch.take(call, message, 0, len(message))
+        if not call.answered:
+            self._calls.append(call)
 
 
 class _Call:
@@ -168,9 +177,11 @@ class _Call:
     def __init__(self, respond):
         self.session = Session(BY_NAME[LATEST_LEGACY])
         self.link = self
+        self.answered = False
         self._respond = respond
 
     def answer(self, parts, status=200):
+        self.answered = True
         data = bytes(joined(parts))
         spans = new_spans()
         scan(data, 0, len(data), spans, 128)

@@ -1,7 +1,9 @@
 """The plain HTTP endpoints, without HTTP."""
 
+import asyncio
 import json
 
+from http_gateway import turn
 from test_forward import TOOLS, board, connect
 
 from mcp_gw import Gateway, Param, ToolError
@@ -9,17 +11,21 @@ from mcp_gw.compat import MICROPYTHON
 from mcp_gw.endpoints import Endpoints
 from mcp_gw.queue.nor_kept import RamNor
 
+COMPLETIONS = "/v1/mcp/completions"
 JSON = {b"content-type": b"application/json; charset=utf-8"}
 
 
 class Asked:
     """One request: `status`, `fields` and `body` once it was answered."""
 
-    def __init__(self, gw, method, path, query="", body=b"", headers=JSON, figures=None):
+    def __init__(
+        self, gw, method, path, query="", body=b"", headers=JSON, figures=None, endpoints=None
+    ):
         self.status = None
         if isinstance(body, dict):
             body = json.dumps(body).encode()
-        self.found = Endpoints(gw, figures).handle(method, path, query, headers, body, self)
+        endpoints = endpoints or Endpoints(gw, figures)
+        self.found = endpoints.handle(method, path, query, headers, body, self)
 
     def __call__(self, status, fields, parts):
         assert self.status is None, "answered twice"
@@ -39,7 +45,7 @@ def get(gw, path, query=""):
 
 
 def complete(gw, body, headers=JSON):
-    return Asked(gw, "POST", "/v1/mcp/completions", "", body, headers)
+    return Asked(gw, "POST", COMPLETIONS, "", body, headers)
 
 
 def greenhouse():
@@ -257,3 +263,29 @@ def recorded(wire):
 
     wire.turn = listen
     return calls
+
+
+def test_calls_whose_clients_have_gone_do_not_pile_up():
+    gw = Gateway("greenhouse", http_connections=2)
+    running = []
+
+    @gw.tool("Hang")
+    async def hang():
+        running.append(1)
+        while running:
+            await asyncio.sleep(0)
+        return "done"
+
+    endpoints = Endpoints(gw)
+    body = b'{"tool":"hang"}'
+    calls = [Asked(gw, "POST", COMPLETIONS, "", body, endpoints=endpoints) for _ in range(3)]
+    assert [call.status for call in calls] == [None, None, 503]
+    turn()
+    running.clear()
+    turn()
+    assert [call.status for call in calls] == [200, 200, 503]
+    last = Asked(gw, "POST", COMPLETIONS, "", body, endpoints=endpoints)
+    turn()
+    running.clear()
+    turn()
+    assert last.status == 200
