@@ -1,6 +1,6 @@
 """A million requests of all kinds, in both eras, over standard input and HTTP at once, many of
 them wrong: each gets the answer it is due, and the server takes no more memory at the end than at
-the beginning. A fiftieth of it in a quick run."""
+the beginning. A tenth of it in a quick run."""
 
 import http.client
 import json
@@ -214,7 +214,7 @@ def connected(port, requests):
 
 
 def test_a_million_mixed_requests(tmp_path, seed):
-    total = soak.count(20_000, 1_000_000)
+    total = soak.count(100_000, 1_000_000)
     rng = random.Random(seed)
     requests = Requests(rng)
     port = ReservedPort()
