@@ -59,7 +59,8 @@ class Server:
     registry: a Registry; info: JSON text (bytes) of this server's Implementation object;
     capabilities: function(revision) -> dict; page_size: items in one page of a list.
     more_tools, more_resources, more_prompts: functions(after) yielding (seq, descriptor), further
-    rows of the lists; their numbers are apart from the registry's.
+    rows of the lists; their numbers are apart from the registry's. older_tools: more_tools for
+    revisions with a handshake.
     """
 
     def __init__(self, registry, info, capabilities, instructions, max_depth, page_size):
@@ -71,7 +72,7 @@ class Server:
         self.page_size = page_size
         self.spans = new_spans()
         self.capabilities = capabilities
-        self.more_tools = self.more_resources = lambda after: ()
+        self.more_tools = self.older_tools = self.more_resources = lambda after: ()
         self.more_templates = self.more_prompts = self.more_tools
         self.on_cancelled = None  # function(Request), for notifications/cancelled
         self.counters = Counters()
@@ -338,7 +339,8 @@ class Server:
 
     def tools_result(self, request):
         """The answer to a LIST_TOOLS request: the registry's descriptors, then more_tools'."""
-        return self._page(request, b'"tools":[', self.registry.tools, self.more_tools)
+        more = self.more_tools if request.revision.modern else self.older_tools
+        return self._page(request, b'"tools":[', self.registry.tools, more)
 
     def _list_resources(self, request, buf, spans):
         request.name = self._cursor(buf, spans)

@@ -19,7 +19,7 @@ from .http_call import HTTPCall
 from .http_open import error_text, open_conversation, status_text
 from .http_pool import Exchange, Pool
 from .stream import HAS_NETWORK, Stream, certificates, client_context, describe
-from .upstream import Upstream, error_of
+from .upstream import Upstream, error_of, unasked_type
 
 # Methods that change nothing: sent again when a kept connection turns out to be dead.
 _REPEATABLE = (
@@ -332,7 +332,8 @@ class HttpUpstream(Upstream):
         if status in (429, 503):
             raise Unavailable("%s answered with HTTP status %d" % (self.name, status))
         if call.event == ANSWER and 200 <= status < 300:
-            return True, call.raw
+            why = self.client.modern and unasked_type(call.raw)
+            return (False, error_text("%s: %s" % (self.name, why))) if why else (True, call.raw)
         if call.event == FAILURE:
             return False, call.raw
         if status in (502, 504):

@@ -26,6 +26,7 @@ class Hub:
         self._opened = 0
         self._renewals = {}  # upstream behind a link -> function(kind), see _renewal()
         gateway.server.more_tools = self.router.rows
+        gateway.server.older_tools = self.router.older_rows
         gateway.server.more_templates = self._templates
 
     def add(self, upstream, queueable, expiry_s):

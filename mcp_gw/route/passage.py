@@ -15,6 +15,7 @@ from ..protocol.framing import META, NAME, PARAMS
 from ..protocol.jsontext import joined, loads, member, one_line, without_member
 from ..protocol.jsonvalue import dumps
 from ..protocol.results import progress
+from ..protocol.revisions import AUDIO, LINKS
 from .upstream import error_of
 
 _CAPABILITIES = b"io.modelcontextprotocol/clientCapabilities"
@@ -169,6 +170,9 @@ class Passage:
             told = "%s answered with something that is no JSON object" % self.upstream.name
             self._refuse(INTERNAL_ERROR, told)
             return
+        if code is not None and not _well_formed(bytes(raw)):
+            self._refuse(code, message)  # clients do not take it for an answer
+            return
         if code == RESOURCE_NOT_FOUND and self.method == "resources/read":
             self._refuse(request.revision.resource_not_found, message)
             return
@@ -186,6 +190,8 @@ class Passage:
                 at += 1
             parts.extend((head[:-1] if raw[at] == 0x7D else head, raw[at:], b"}"))
         else:
+            if not request.revision.modern and self.method != "resources/read":
+                raw = _readable(request.revision, bytes(raw))
             parts.extend((b',"result":', raw, b"}"))
         self.port.answer(parts)
 
@@ -207,6 +213,28 @@ class Passage:
         rows = [b'"content":', dumps([{"type": "text", "text": told}, link])]
         row = b'"mcp-gw/queued":' + dumps({"id": key, "uri": uri, "expires_s": expiry_s})
         self.port.answer(self.forwarder.server.result(self.request, rows, meta=row))
+
+
+def _well_formed(raw):
+    """Whether an error object's JSON text has what it must."""
+    error = loads(raw, b"\\" in raw)
+    return type(error.get("code")) is int and isinstance(error.get("message"), str)
+
+
+def _readable(revision, raw):
+    """The JSON text of a result as a client of an older revision can read it."""
+    features = revision.features
+    if (
+        (b'"resource_link"' in raw and not features & LINKS)
+        or (b'"audio"' in raw and not features & AUDIO)
+        or (
+            b'"structuredContent"' in raw and (member(raw, b"structuredContent") or b"{")[0] != 123
+        )
+    ):
+        from .older import readable
+
+        return readable(revision, raw)
+    return raw
 
 
 def _can(request, sampling):

@@ -42,6 +42,8 @@ async def settle(passage, raw):
                 answers.update(await ask_legacy(passage.request, rest, timeout_ms, port.send))
             elif not questions:
                 if passage.again is None:
+                    if not passage.request.revision.modern:
+                        raise ToolError("it wants to be asked again, which takes questions")
                     _pass_on(passage, state, answers, rest)
                     return
                 await sleep_ms(_PAUSE_MS)

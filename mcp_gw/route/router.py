@@ -1,7 +1,7 @@
 """Where a tool lives: which upstream, under which name, and whether a call to it may wait."""
 
 from ..errors import ConfigError
-from ..protocol.jsontext import loads, members, one_line
+from ..protocol.jsontext import loads, member, members, one_line, without_member
 from ..protocol.jsonvalue import dumps
 from ..registry import joined_name
 
@@ -57,6 +57,15 @@ class Router:
         for row in self._listed:
             if row[0] > after:
                 yield row[0], row[1]
+
+    def older_rows(self, after=0):
+        """rows() for revisions whose output schemas are those of objects."""
+        for number, raw in self.rows(after):
+            if b'"outputSchema"' in raw:
+                schema = member(raw, b"outputSchema")
+                if schema and (schema[:1] != b"{" or member(schema, b"type") != b'"object"'):
+                    raw = without_member(raw, b"outputSchema")
+            yield number, raw
 
     async def refresh(self, upstream):
         """Ask `upstream` for its tools again. Returns (changed, how many were left out by the

@@ -150,6 +150,17 @@ def asks(raw):
     return False
 
 
+def unasked_type(raw):
+    """Why a result (JSON text, bytes) of 2026-07-28 is none that was asked for, such as a task
+    (str), or None."""
+    if b'"resultType":"complete"' in raw or raw[:1] != b"{":
+        return None
+    for key, _, lo, hi in members(raw):
+        if key == b"resultType" and raw[lo:hi] not in (b'"complete"', b'"input_required"'):
+            return "a result of a type that nobody asked for"
+    return None
+
+
 def error_of(raw):
     """(code, message) of a JSON-RPC error object's JSON text; what is missing or of a wrong type
     is made up for.

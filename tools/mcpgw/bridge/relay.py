@@ -32,7 +32,7 @@ from mcp_gw.protocol.framing import (
     text,
 )
 from mcp_gw.protocol.jsontext import member, members, without_member
-from mcp_gw.route.upstream import LISTS, asks
+from mcp_gw.route.upstream import LISTS, asks, unasked_type
 
 from .calls import dump, error_object, parse, tool_error
 
@@ -218,6 +218,8 @@ class Relay:
             return ok, raw
         if raw.lstrip()[:1] != b"{":
             raise ProtocolError(INTERNAL_ERROR, f"{upstream.name}: the result is no JSON object")
+        if why := unasked_type(raw.lstrip()):
+            raise ProtocolError(INTERNAL_ERROR, f"{upstream.name}: {why}")
         if asks(raw):
             raw = compact(with_members(without_member(raw, b"resultType"), _ASKS))
             if len(raw) > self._rx() - _OVERHEAD:
