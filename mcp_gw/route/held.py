@@ -67,8 +67,8 @@ class Call:
         if self.done or not isinstance(can, dict):
             return _error(METHOD_NOT_FOUND, "not supported by this client")
         if method == "elicitation/create":
-            mode = member(params, b"mode") if params else None
-            if (loads(mode, True) if mode else "form") not in (can or ("form",)):
+            mode = loads(member(params, b"mode") or b'"form"', True) if params else "form"
+            if not isinstance(mode, str) or mode not in (can or ("form",)):
                 return _error(INVALID_PARAMS, "this mode is not supported by this client")
         if self._count >= self.MAX_QUESTIONS:
             return _error(INTERNAL_ERROR, "too many questions in one call")

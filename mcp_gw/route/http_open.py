@@ -2,9 +2,9 @@
 
 import json
 
-from ..errors import INTERNAL_ERROR, NoAnswer, Unavailable
+from ..errors import INTERNAL_ERROR, GatewayError, NoAnswer, Unavailable
 from ..protocol.client import READY, REFUSED
-from ..protocol.http import request
+from ..protocol.http import TooLarge, request
 from .http_call import HTTPCall
 from .http_pool import Exchange
 
@@ -33,7 +33,10 @@ async def open_conversation(upstream):
     if client.out:
         # Told to the server for form's sake; whether it took it shows with the next request.
         data = request(upstream.post_head, upstream.fields(None, ()), client.out)
-        await upstream.pool.run(Exchange(data))
+        try:
+            await upstream.pool.run(Exchange(data))
+        except (GatewayError, TooLarge):
+            pass
     return session
 
 
