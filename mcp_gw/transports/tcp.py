@@ -105,6 +105,8 @@ class TCPConnection(Connection):
         self._tls = tls
         self._busy = False
         self._broken = False
+        self._reads = True  # what comes in is wanted
+        self._left = False  # TLS holds some of it that no poll tells of
         self.ready = self._ready  # one bound method, not a new one each time
         watch(sock, self.ready)
 
@@ -116,6 +118,7 @@ class TCPConnection(Connection):
             return hi - lo
 
     def watch(self, read, write):
+        self._reads = read
         if read or write:
             watch(self._sock, self.ready, read, write)
         else:
@@ -131,8 +134,10 @@ class TCPConnection(Connection):
     def tick(self, now):
         if self._broken:
             self.close()
-        else:
-            super().tick(now)
+            return
+        super().tick(now)
+        if self._left and self._reads:
+            self._ready()
 
     def _ready(self):
         """The socket can be read, or written, or is broken."""
@@ -146,13 +151,15 @@ class TCPConnection(Connection):
         try:
             if self.waiting:
                 self.flush()
-            while self.phase != CLOSED:
+            while self._reads and self.phase != CLOSED:
                 n = _receive(self._sock, buf)
                 if n:
                     self.feed(buf, 0, n)
                 elif n == 0:
                     self.close()
-                if not self._tls or not n:  # TLS may hold more that no poll tells of
+                # Of a record that fills the buffer TLS may hold more.
+                self._left = self._tls and n == len(buf)
+                if not self._left:
                     break
             if self._broken:
                 self.close()

@@ -6,6 +6,7 @@ Reads the options of run("http") from standard input, as a line of JSON. verifie
 what the verifier returns for it.
 """
 
+import asyncio
 import json
 import sys
 
@@ -29,6 +30,12 @@ def progress(count):
     for i in range(count):
         yield i + 1, count
     return "done"
+
+
+@gw.tool("Wait", ms=Param(int))
+async def wait(ms):
+    await asyncio.sleep(ms / 1000)
+    return "waited"
 
 
 options = json.loads(sys.stdin.readline())

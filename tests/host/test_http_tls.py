@@ -173,6 +173,31 @@ def test_a_client_that_stops_reading(start, ours):
                     assert row["content"][0]["text"] == "x" * size
 
 
+def test_a_client_that_does_not_wait_for_its_answer(start, ours):
+    """What it sends meanwhile stays in the network; nothing is lost, and others are served."""
+    vault = start()
+    ask = b"POST /v1/mcp/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    ask += b"\r\nContent-Length: %d\r\n\r\n%s"
+    first = b'{"tool":"wait","arguments":{"ms":2000}}'
+    more = b'{"tool":"whoami"}' + b" " * 2000
+    count = 8000  # some 16 MB
+    plain = socket.create_connection(("127.0.0.1", vault.port), PATIENCE_S)
+    with context(ours).wrap_socket(plain, server_hostname="localhost") as stream:
+        stream.sendall(ask % (len(first), first))
+        with ThreadPoolExecutor() as pool:
+            sent = pool.submit(stream.sendall, ask % (len(more), more) * count)
+            with stream.makefile("rb") as file:
+                for i in range(count + 1):
+                    length = 0
+                    while (line := file.readline()) != b"\r\n":
+                        assert line
+                        if line.startswith(b"Content-Length:"):
+                            length = int(line[15:])
+                    row = json.loads(file.read(length))
+                    assert row["content"][0]["text"] == ("None" if i else "waited")
+            sent.result()
+
+
 def calls(vault, ours):
     """How many tools were called so far."""
     figures = httpx.get(vault.url("/metrics", "https"), verify=context(ours)).text
