@@ -10,6 +10,7 @@ from bridge_rig import Bridge, FakeBoard
 from mcpgw import UserError, ports
 from mcpgw.bridge import command
 from mcpgw.bridge.port import Port
+from waiting import PATIENCE_S
 
 # More digits than Python's int() takes from text.
 LONG = "7" * 5000
@@ -43,10 +44,18 @@ class Odd(http.server.BaseHTTPRequestHandler):
             )
         elif message["method"] == "tools/list":
             result = '{"tools":%s}' % self.server.tools
+        elif message["params"]["name"] == "flood":
+            return self.flood(message["id"])
         else:
             result = message["params"]["name"]
         reply = '{"jsonrpc":"2.0","id":%d,"result":%s}' % (message["id"], result)
         self.answer(200, reply)
+
+    def flood(self, id):
+        """500 times the news that the tools have changed, then an answer."""
+        told = 'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n' * 500
+        reply = {"jsonrpc": "2.0", "id": id, "result": {"content": []}}
+        self.answer(200, told + f"data: {json.dumps(reply)}\n\n", kind="text/event-stream")
 
     def legacy(self, message):
         """As the official SDK's servers of before 2026: who has no session gets no further."""
@@ -62,9 +71,9 @@ class Odd(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, json.dumps(reply | {"result": {"content": ["legacy"]}}))
 
-    def answer(self, status, text, session=None):
+    def answer(self, status, text, session=None, kind="application/json"):
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
         if session:
             self.send_header("Mcp-Session-Id", session)
@@ -112,6 +121,20 @@ def test_a_result_that_is_no_object_is_an_error(odd):
     board, bridge, _ = odd
     assert "no JSON object" in board.call("pi", "7")["error"]["message"]
     assert "internal error" not in bridge.text()
+
+
+def test_a_task_that_nobody_asked_for_is_no_result(odd):
+    board, _, _ = odd
+    task = '{"resultType":"task","taskId":"t","status":"working"}'
+    assert "nobody asked for" in board.call("pi", task)["error"]["message"]
+
+
+def test_a_flood_of_changes_does_not_become_one_on_the_line(odd):
+    board, _, _ = odd
+    assert "result" in board.call("pi", "flood")
+    assert board.changes.get(timeout=PATIENCE_S) == "pi"
+    assert "result" in board.call("pi", '{"content":[]}')
+    assert board.changes.qsize() < 20
 
 
 def test_a_server_replaced_by_one_of_the_other_era_between_two_calls(odd):

@@ -23,6 +23,8 @@ MAX_ANSWER = 16 << 20
 # Tries without news to resume a broken event stream, and the longest pause before one.
 _MAX_RESUMES = 8
 _MAX_RETRY_S = 30.0
+# What is said beside the calls, replies and cancellations, at once.
+_MAX_ASIDE = 1000
 # Statuses of a server (or a proxy before it) that did not take the request in.
 _NOT_TAKEN = (301, 302, 307, 308, 401, 403, 404, 405, 406, 407, 413, 415, 421, 429, 431, 503)
 
@@ -250,6 +252,9 @@ class Carrier(Upstream):
         self._aside_do(post())
 
     def _aside_do(self, work):
+        if len(self._aside) >= _MAX_ASIDE:
+            work.close()  # a server that asks so much has to wait
+            return
         task = asyncio.ensure_future(work)
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)

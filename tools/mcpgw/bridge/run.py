@@ -60,6 +60,7 @@ class Joint(Listener):
         self._log = log
         self._to_client = to_client
         self._until = None
+        self._changed = set()  # upstreams whose lists have, which the board has yet to be told
         self._timeout_s = config.timeout_s
         self._lines = LineBuffer(CLIENT_RX)
         names = list(config.upstreams)
@@ -98,6 +99,10 @@ class Joint(Listener):
         self.board.send_frame(b"u", name.encode() + b" " + message)
         return True
 
+    def changed(self, name):
+        """The lists of an upstream have changed: the board is told once in a while."""
+        self._changed.add(name)
+
     def client_data(self, data):
         now = time.monotonic()
         lines = self._lines
@@ -121,6 +126,8 @@ class Joint(Listener):
             if self._until is not None and now > self._until:
                 return
             self.session.tick(now)
+            while self._changed:
+                self.board.changed(self._changed.pop())
             self.board.pause(writer.unsent > _BACKLOG)
             reader.pause(self.board.unsent > _BACKLOG or self.session.waiting > _BACKLOG)
             await asyncio.sleep(_TICK_S)
@@ -149,7 +156,7 @@ async def run(config, log):
 
     for upstream in upstreams.values():
         upstream.on_state = tell
-        upstream.on_change = lambda kind, name=upstream.name: joint.board.changed(name)
+        upstream.on_change = lambda kind, name=upstream.name: joint.changed(name)
     tell(None)
     catch_signals(loop, end.set)
     loop.set_exception_handler(lambda _, context: report(log, context))
