@@ -250,9 +250,10 @@ class HttpServer:
             listener.bind(row[4])
             listener.listen(min(self._most + 8, 128))
             listener.setblocking(False)
-        except OSError:
+        except OSError as e:
             listener.close()
-            raise
+            told = "cannot listen on port %d of %s (%s)" % (self._port, self._host, e)
+            raise OSError(e.errno, told) from e
         self._listener = listener
         watch(listener, self._accept)
 
