@@ -29,7 +29,8 @@ async def listen(upstream):
             exchange = _exchange(upstream, kinds, last)
             try:
                 await pool.run(exchange)
-                if exchange.status != 200 or not exchange.streamed:
+                away = exchange.status in (429, 502, 503, 504)
+                if not away and (exchange.status != 200 or not exchange.streamed):
                     if last is not None:
                         _lapsed(upstream, kinds)  # a lost session shows with the next request
                     return  # not offered

@@ -18,6 +18,7 @@ from http_upstream_rig import (
 )
 from waiting import until
 
+CHANGING = {"tools": {"listChanged": True}}
 ALL = '{"elicitation":{"form":{}},"sampling":{},"roots":{}}'
 
 
@@ -69,3 +70,23 @@ def test_a_question_in_a_way_that_is_not_known_is_refused(rig, params):
     (reply,) = [row for row in bodies(server) if row.get("id") == "q"]
     assert "error" in reply
     up.take()
+
+
+def test_a_listener_comes_back_to_a_server_that_was_away_for_a_moment(rig):
+    def script(n, head, body):
+        method = json.loads(body)["method"]
+        if method == "server/discover":
+            value = {"supportedVersions": ["2026-07-28"], "capabilities": CHANGING}
+            return [http(result(body, value))]
+        if method == "subscriptions/listen":
+            return [http(b"", "503 Service Unavailable", "text/plain")]
+        return [http(result(body))]
+
+    server, up = rig(script, listen=True)
+    assert up.call("order").get("ok")
+
+    def asked_again():
+        up.do("sleep", 0.3)
+        return [row["method"] for row in bodies(server)].count("subscriptions/listen") > 1
+
+    until(asked_again)
