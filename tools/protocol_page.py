@@ -136,9 +136,9 @@ def answers(gw, name, method):
 
 def limits():
     text = (ROOT / "mcp_gw" / "config.py").read_text()
-    body = text[text.index("LIMITS = {") : text.index("\n}\n")]
+    body = text[text.index("return {") : text.index("\n    }\n")]
     comment = ""
-    row = r'    (?:# (?P<words>.*)|"(?P<name>\w+)": \((?P<default>[^,]+), .*)'
+    row = r'        (?:# (?P<words>.*)|"(?P<name>\w+)": \((?P<default>[^,]+), .*)'
     for match in re.finditer(row, body):
         if match["words"]:
             comment = f"{comment} {match['words']}".strip()

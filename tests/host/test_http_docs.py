@@ -34,7 +34,7 @@ def test_options():
 
 def test_limits():
     told = rows("Limits")
-    for name, (default, _, _) in config.LIMITS.items():
+    for name, (default, _, _) in config.limits().items():
         if name.startswith("http_") or name == "max_message":
             assert told[name].split()[0] == str(default), name
 
