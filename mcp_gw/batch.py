@@ -2,7 +2,7 @@
 
 from .errors import INVALID_REQUEST, ProtocolError
 from .protocol.framing import METHOD, REQUEST, VERSION, text
-from .protocol.jsontext import joined, skip_value
+from .protocol.jsontext import items, joined
 from .protocol.results import error
 
 
@@ -27,7 +27,7 @@ class Batch:
     def take(self, buf, lo, hi):
         """buf[lo:hi]: a valid JSON array. Returns 1 when an answer follows, else 2."""
         data = bytes(memoryview(buf)[lo:hi])
-        rows = list(items(data))
+        rows = list(items(data, data.find(b"[")))
         if not 0 < len(rows) <= self.MOST:
             why = "a batch has from 1 to %d messages" % self.MOST
             self._port.answer(error(None, INVALID_REQUEST, why), 400)
@@ -88,17 +88,3 @@ class Batch:
         if self._all and len(self._answers) >= self._due and self._due:
             self._due = 0
             self._port.answer([b"[" + b",".join(self._answers) + b"]"])
-
-
-def items(data):
-    """Yield (start, end) of each value in the JSON array `data`."""
-    i = data.find(b"[") + 1
-    end = len(data)
-    while True:
-        while data[i] in b" \t\r\n,":
-            i += 1
-        if data[i] == 0x5D:
-            return
-        start = i
-        i = skip_value(data, i, end)
-        yield start, i

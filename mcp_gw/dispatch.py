@@ -129,7 +129,7 @@ class Dispatch:
             return
         if hasattr(value, "send"):
             request.item = tool
-            self._conclude(request, port, value, self._finish)
+            self._conclude(request, port, value, self._tool_result)
         else:
             self._tool_result(request, port, value)
 
@@ -159,7 +159,7 @@ class Dispatch:
             self._ended(request, port, e)
             return
         request.item = tool
-        self._conclude(request, port, value, self._finish)
+        self._conclude(request, port, value, self._tool_result)
 
     def _context(self, request, port):
         from .context import Context
@@ -214,7 +214,7 @@ class Dispatch:
         except BaseException as e:
             if request.cancelled:
                 return
-            value = _Raised(e)
+            finish, value = self._ended, e
         if not request.end():
             return
         try:
@@ -255,12 +255,6 @@ class Dispatch:
         state = seal.close(request, request.arguments, now, answers, request.state)
         stamp = self._server.stamp + b"}"
         port.answer(input_required(request, questions, state, stamp))
-
-    def _finish(self, request, port, value):
-        if isinstance(value, _Raised):
-            self._ended(request, port, value.exception)
-            return
-        self._tool_result(request, port, value)
 
     def _tool_result(self, request, port, value, is_error=False):
         # Its name may be another tool's by now.
@@ -339,9 +333,6 @@ class Dispatch:
             raise ProtocolError(code, "resource not found", {"uri": request.name})
 
     def _finish_read(self, request, port, value):
-        if isinstance(value, _Raised):
-            self._ended(request, port, value.exception)
-            return
         rows = results.read_members(request.name, value, request.item.mime_type)
         port.answer(self._server.result(request, rows, cache=True))
 
@@ -372,16 +363,10 @@ class Dispatch:
         self._conclude(request, port, value, self._finish_prompt)
 
     def _finish_prompt(self, request, port, value):
-        if isinstance(value, _Raised):
-            self._ended(request, port, value.exception)
-            return
         rows = results.prompt_members(request.revision, value, request.item.description)
         port.answer(self._server.result(request, rows))
 
     def _finish_completion(self, request, port, value):
-        if isinstance(value, _Raised):
-            self._ended(request, port, value.exception)
-            return
         port.answer(self._server.result(request, [b'"completion":', value]))
 
     # The list of tools waits for upstreams that are being asked for theirs.
@@ -405,13 +390,6 @@ class Dispatch:
                 port.answer(self._server.tools_result(request))
             except Exception as e:
                 self.failed(port, request.id, e, request.revision.modern)
-
-
-class _Raised:
-    """What a function raised, on its way to where the answer is made."""
-
-    def __init__(self, exception):
-        self.exception = exception
 
 
 class Answer:

@@ -119,6 +119,20 @@ def members(data):
         i += 1
 
 
+def items(data, i):
+    """Yield (start, end) of each value in the JSON array that begins at data[i]."""
+    end = len(data)
+    i += 1
+    while True:
+        while data[i] in b" \t\r\n,":
+            i += 1
+        if data[i] == 0x5D:
+            return
+        start = i
+        i = skip_value(data, i, end)
+        yield start, i
+
+
 def member(data, key):
     """JSON text of member `key` (bytes) of the JSON object `data` (bytes), or None."""
     for name, _, lo, hi in members(data):

@@ -1,7 +1,7 @@
 """What the gateway knows of an upstream server, whatever carries the messages."""
 
 from ..errors import METHOD_NOT_FOUND, ProtocolError
-from ..protocol.jsontext import loads, members, skip_value
+from ..protocol.jsontext import items, loads, members
 
 # What can be listed: method, and the member of the result that holds the list.
 LISTS = {
@@ -192,17 +192,9 @@ def _page(raw, field):
 
 
 def _objects(raw, i):
-    """Yield (start, end) of each object in the JSON array raw[i:...]; other values are passed
+    """Yield (start, end) of each object in the JSON array at raw[i]; other values are passed
     over.
     """
-    end = len(raw)
-    i += 1
-    while True:
-        while raw[i] in b" \t\r\n,":
-            i += 1
-        if raw[i] == 0x5D:
-            return
-        start = i
-        i = skip_value(raw, i, end)
+    for start, end in items(raw, i):
         if raw[start] == 0x7B:
-            yield start, i
+            yield start, end

@@ -3,7 +3,7 @@
 import json
 
 from mcp_gw.batch import Batch as BoardBatch
-from mcp_gw.batch import items
+from mcp_gw.protocol.jsontext import items
 from mcp_gw.protocol.revisions import BATCHES, BY_NAME
 
 from .calls import parse
@@ -27,7 +27,7 @@ def messages(line):
         return None
     if not 0 < len(rows) <= MOST:
         return None
-    return [line[start:end] for start, end in items(line)]
+    return [line[start:end] for start, end in items(line, line.find(b"["))]
 
 
 class Answers:
