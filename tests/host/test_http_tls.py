@@ -1,5 +1,6 @@
 """HTTP behind TLS, with and without client certificates: the whole server, real clients."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -181,21 +182,23 @@ def test_a_client_that_does_not_wait_for_its_answer(start, ours):
     first = b'{"tool":"wait","arguments":{"ms":2000}}'
     more = b'{"tool":"whoami"}' + b" " * 2000
     count = 8000  # some 16 MB
-    plain = socket.create_connection(("127.0.0.1", vault.port), PATIENCE_S)
-    with context(ours).wrap_socket(plain, server_hostname="localhost") as stream:
-        stream.sendall(ask % (len(first), first))
-        with ThreadPoolExecutor() as pool:
-            sent = pool.submit(stream.sendall, ask % (len(more), more) * count)
-            with stream.makefile("rb") as file:
-                for i in range(count + 1):
-                    length = 0
-                    while (line := file.readline()) != b"\r\n":
-                        assert line
-                        if line.startswith(b"Content-Length:"):
-                            length = int(line[15:])
-                    row = json.loads(file.read(length))
-                    assert row["content"][0]["text"] == ("None" if i else "waited")
-            sent.result()
+
+    async def main():
+        # Both directions in one thread: a TLS connection must not be used by two at a time.
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", vault.port, ssl=context(ours), server_hostname="localhost"
+        )
+        writer.write(ask % (len(first), first))
+        writer.write(ask % (len(more), more) * count)
+        for i in range(count + 1):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            assert head[0] == "HTTP/1.1 200 OK"
+            length = next(int(row[15:]) for row in head if row.startswith("Content-Length:"))
+            row = json.loads(await reader.readexactly(length))
+            assert row["content"][0]["text"] == ("None" if i else "waited")
+        writer.close()
+
+    asyncio.run(asyncio.wait_for(main(), 3 * PATIENCE_S))
 
 
 def calls(vault, ours):
