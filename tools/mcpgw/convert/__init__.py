@@ -1,0 +1,1 @@
+"""Models of other frameworks to .mgm: readers, planning, writing; see docs/model-format.md."""
