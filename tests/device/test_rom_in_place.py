@@ -1,0 +1,49 @@
+"""Files in the ROM file system are used where they lie, without a copy on the heap."""
+
+import hashlib
+import random
+
+import targets
+from mcpgw.sim import PicoSim
+from romfs import flash_with
+
+XIP = 0x10000000
+IN_PLACE = """
+import gc, hashlib, binascii, uctypes
+gc.collect()
+free = gc.mem_free()
+f = open('/rom/models/big.bin', 'rb')
+view = memoryview(f)
+print(uctypes.addressof(view), len(view), free - gc.mem_free())
+h = hashlib.sha256()
+for at in range(0, len(view), 4096):
+    h.update(view[at:at + 4096])
+print(binascii.hexlify(h.digest()).decode())
+import os
+print(sorted(os.listdir('/rom')))
+"""
+
+
+def check_in_place(sim, data, low, high):
+    address, digest, names = targets.run(sim, IN_PLACE).splitlines()
+    at, size, taken = map(int, address.split())
+    assert low <= at < high and at % 16 == 0
+    assert size == len(data)
+    assert taken < 500
+    assert digest == hashlib.sha256(data).hexdigest()
+    assert names == "['main.txt', 'models']"
+
+
+def test_on_the_pico_from_a_flash_image(tmp_path, seed):
+    data = random.Random(seed).randbytes(300_001)  # more than the chip's RAM
+    files = {"models/big.bin": data, "main.txt": b"x"}
+    flash = flash_with(tmp_path / "flash.img", files)
+    with PicoSim(targets.firmware("pico"), flash=flash) as sim:
+        check_in_place(sim, data, XIP + 655360, XIP + 1310720)
+    # What else is in the flash stays when the ROM changes.
+    with PicoSim(targets.firmware("pico"), flash=flash) as sim:
+        targets.run(sim, "with open('/kept', 'w') as f: f.write('kept')")
+    flash_with(flash, {"other": b"1"})
+    with PicoSim(targets.firmware("pico"), flash=flash) as sim:
+        out = targets.run(sim, "import os\nprint(os.listdir('/rom'), open('/kept').read())")
+    assert out == "['other'] kept\n"
