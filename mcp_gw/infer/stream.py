@@ -122,38 +122,45 @@ class Stream:
 
     def _full(self):
         """The window is full: keep it for a look."""
+        self._full_once = True
         if self._due is None:
             self._due = self.newest()
-            self._ever = True
         else:
             self.missed += 1
 
-    _ever = False
+    _full_once = False
 
     def newest(self):
         """The newest values (a list), oldest first, the channels of a sample after each other: a
         window of them, or what there is so far."""
         values = self._values
         at = self._at
-        if self._ever:
+        if self._full_once:
             return list(values[at:]) + list(values[:at])
-        return list(values[:at]) or list(values)[: len(values) - self._missing]
+        return list(values[:at])
 
     def watch(self, read, every_ms):
-        """Call read() every so many milliseconds while the gateway serves and feed what it
-        returns.
+        """Call read(), plain or async, every so many milliseconds while the gateway serves, and
+        feed what it returns. What it raises is logged, once in a row, and it is tried again.
 
-        Returns the asyncio task. read: plain, or async.
+        Returns the asyncio task.
         """
         return self._gw.work(self._sample(read, every_ms))
 
     async def _sample(self, read, every_ms):
         due = ticks_ms()
+        failed = False
         while True:
-            value = read()
-            if hasattr(value, "send"):
-                value = await value
-            self.feed(value)
+            try:
+                value = read()
+                if hasattr(value, "send"):
+                    value = await value
+                self.feed(value)
+                failed = False
+            except Exception as e:
+                if not failed:
+                    self._gw.log_exception(e)
+                failed = True
             due = ticks_add(due, every_ms)
             left = ticks_diff(due, ticks_ms())
             if left < -1000:  # the board was busy: do not run after what was missed
