@@ -20,14 +20,14 @@ except ImportError:
 
 _BODY = 16
 _TENSOR = 48
-TYPES = ("int8", "uint8", "int16", "int32", "float32")
+TYPES = "bBhif"  # of tensors: int8, uint8, int16, int32, float32
 _SIZES = (1, 1, 2, 4, 4)
 # Words of each operator, by its code.
 _WORDS = (0, 10, 14, 14, 6, 6, 21, 21, 21, 17, 3, 4, 19, 3, 4)
 
 
 def _wrong(what, at):
-    raise ValueError("%s (offset %d)" % (what, at))
+    raise ValueError("%s at offset %d" % (what, at))
 
 
 def info(buf):
@@ -117,7 +117,7 @@ class _File:
     def end(self, i, output):
         """Tensor of input or output i."""
         if not 0 <= i < (self.outputs if output else self.inputs):
-            raise IndexError("there is no %s %d" % ("output" if output else "input", i))
+            raise ValueError("no such input or output")
         return self.tensor(self._listed(i + self.inputs if output else i))
 
     def operators(self):
@@ -151,11 +151,14 @@ class Graph:
             raise ValueError("an arena of %d bytes, not %d" % (file.arena, len(arena)))
         self._arena = arena
         self._work = None
-        self.inputs = file.inputs
-        self.outputs = file.outputs
 
-    def shape(self, i, output=False):
-        """(dtype, scale, zero point, dimensions) of input or output i."""
+    def counts(self):
+        """(inputs, outputs)"""
+        return self._file.inputs, self._file.outputs
+
+    def shape(self, i=0, output=False):
+        """(typecode, scale, zero point, dimensions) of input or output i; scale 0.0: it is not
+        quantised."""
         t = self._file.end(i, output)
         return TYPES[t.type], t.scale, t.zero, t.dims
 
@@ -171,7 +174,7 @@ class Graph:
         dtype = ("int8", "uint8", "int16", "", "float")[t.type]
         if hasattr(memoryview, "cast"):
             view = memoryview(self._arena).cast("B")[t.at : t.at + t.size]
-            return view.cast("bBhif"[t.type])
+            return view.cast(TYPES[t.type])
         if not dtype:
             return array("i", memoryview(self._arena)[t.at : t.at + t.size])
         count = t.size // _SIZES[t.type]

@@ -5,7 +5,7 @@ import json
 from array import array
 
 from ..compat import const, sleep_ms
-from ..errors import GatewayError
+from ..errors import ToolError
 from . import engine
 from .files import in_place
 from .values import flat, holds_floats, in_range, quantised, raw_bytes, real
@@ -29,8 +29,9 @@ _FIRST_MACS = const(10000)
 _MOST_MACS = const(1 << 28)
 
 
-class ModelError(GatewayError):
-    """A model cannot be loaded or run as asked; the text says which and why."""
+class ModelError(ToolError):
+    """A model cannot be loaded or run as asked; the text says which and why. In a tool it reaches
+    the client as the tool's error."""
 
 
 class Model:
@@ -122,7 +123,7 @@ class Model:
         for at in range(80, self.size, 4096):
             digest.update(self._buf[at : min(at + 4096, self.size)])
         if digest.digest() != bytes(self._buf[48:80]):
-            told = "checksum does not match: the file is damaged (offset 48)"
+            told = "checksum does not match: the file is damaged at offset 48"
             raise ModelError("%s: %s" % (self.name, told))
 
     def load(self):
@@ -167,7 +168,8 @@ class Model:
     # What goes in and out.
 
     def input(self, i=0):
-        """(dtype, scale, zero point, shape) of input i. dtype: "int8", "uint8", "int16"."""
+        """(typecode, scale, zero point, shape) of input i. typecode: as of the array module; scale
+        0.0: the values are not quantised."""
         return self._shape(i, False)
 
     def output(self, i=0):
@@ -185,7 +187,7 @@ class Model:
 
     def _fill(self, i, given):
         """Generator: put `given` into input i; pauses now and then."""
-        dtype, scale, zero, dims = self._graph.shape(i, False)
+        code, scale, zero, dims = self._graph.shape(i, False)
         view = self._graph.input(i)
         count = len(view)
         if isinstance(given, (bytes, bytearray, memoryview)) and not holds_floats(given):
@@ -197,13 +199,18 @@ class Model:
             target[:] = data
             return
         floats = self.takes_real
+        plain = not scale
         at = 0
         try:
             for value in flat(given):
-                if at < count:
-                    if floats or isinstance(value, float):
-                        value = quantised(value, scale, zero, dtype)
-                    view[at] = in_range(value, dtype)
+                if at >= count:
+                    pass
+                elif code == "f":
+                    view[at] = value
+                else:
+                    if not plain and (floats or isinstance(value, float)):
+                        value = quantised(value, scale, zero, code)
+                    view[at] = in_range(value, code)
                 at += 1
                 if not at & 63:
                     yield
@@ -286,12 +293,14 @@ class Model:
 
     def _outputs(self):
         graph = self._graph
-        outputs = tuple(graph.output(i) for i in range(graph.outputs))
+        outputs = tuple(graph.output(i) for i in range(graph.counts()[1]))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def scores(self, i=0):
         """Output i of the last run as real values, a list of floats."""
         _, scale, zero, _ = self._graph.shape(i, True)
+        if not scale:
+            return list(self._graph.output(i))
         return [real(q, scale, zero) for q in self._graph.output(i)]
 
     def ranked(self, top=None):
@@ -319,7 +328,7 @@ class Model:
         total = 0.0
         i = 0
         for value in flat(given):
-            if not (floats or isinstance(value, float)):
+            if scale and not (floats or isinstance(value, float)):
                 value = real(value, scale, zero)
             value -= out[i]
             total += value * value

@@ -3,7 +3,13 @@ integers."""
 
 from ..compat import MICROPYTHON
 
-_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+# By typecode, as of the array module.
+_RANGES = {
+    "b": (-128, 127),
+    "B": (0, 255),
+    "h": (-32768, 32767),
+    "i": (-0x80000000, 0x7FFFFFFF),
+}
 
 
 def flat(values):
@@ -19,9 +25,9 @@ def flat(values):
             raise TypeError("%s where a number belongs" % type(value).__name__)
 
 
-def in_range(value, dtype):
+def in_range(value, typecode):
     """`value`, a raw integer, if the type can hold it. Raises ValueError, TypeError."""
-    low, high = _RANGES[dtype]
+    low, high = _RANGES[typecode]
     if not isinstance(value, int):
         raise TypeError("%s where a whole number belongs" % type(value).__name__)
     if not low <= value <= high:
@@ -29,10 +35,10 @@ def in_range(value, dtype):
     return value
 
 
-def quantised(value, scale, zero, dtype):
+def quantised(value, scale, zero, typecode):
     """The raw integer for a real value: rounded half away from zero, as TFLite's Quantize, and
     kept within the type. Raises ValueError for what is not finite."""
-    low, high = _RANGES[dtype]
+    low, high = _RANGES[typecode]
     q = value / scale
     if q - q != 0:
         raise ValueError("%s cannot be quantised" % value)

@@ -30,7 +30,7 @@ def _aligned(n):
 
 
 def _tensor(at, size, scale, zero):
-    return struct.pack("<IIBBHfiI6I", at, size, 0, 2, 0, scale, zero, 0, 1, size, 0, 0, 0, 0)
+    return struct.pack("<IIBBHfiI6I", at, size, 0, 2, 0, scale, zero, 0, 1, size, 1, 1, 1, 1)
 
 
 def dense(

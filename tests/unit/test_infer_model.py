@@ -30,7 +30,7 @@ def refused(call, told):
 def test_real_values():
     m = model()
     assert m.name == "dense" and m.labels == LABELS and m.macs == 9
-    assert m.input() == ("int8", 0.5, 3, (1, 3)) and m.output() == ("int8", 0.25, -7, (1, 3))
+    assert m.input() == ("b", 0.5, 3, (1, 3)) and m.output() == ("b", 0.25, -7, (1, 3))
     m.run([2.0, 0.5, 4.0])
     assert m.scores() == [1.5, 5.5, -2.5]
     assert m.classify([2.0, 0.5, 4.0]) == [("middle", 5.5), ("left", 1.5), ("right", -2.5)]
