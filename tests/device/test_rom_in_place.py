@@ -4,10 +4,11 @@ import hashlib
 import random
 
 import targets
-from mcpgw.sim import PicoSim
+from mcpgw import romfs
+from mcpgw.sim import CortexM4FSim, PicoSim
 from romfs import flash_with
 
-XIP = 0x10000000
+XIP, PSRAM = 0x10000000, 0x21000000
 IN_PLACE = """
 import gc, hashlib, binascii, uctypes
 gc.collect()
@@ -47,3 +48,11 @@ def test_on_the_pico_from_a_flash_image(tmp_path, seed):
     with PicoSim(targets.firmware("pico"), flash=flash) as sim:
         out = targets.run(sim, "import os\nprint(os.listdir('/rom'), open('/kept').read())")
     assert out == "['other'] kept\n"
+
+
+def test_on_the_cortex_m4f_from_an_image(tmp_path, seed):
+    data = random.Random(seed).randbytes(300_001)
+    image = tmp_path / "rom,1.img"
+    image.write_bytes(romfs.build({"models/big.bin": data, "main.txt": b"x"}))
+    with CortexM4FSim(targets.firmware("cortex-m4f"), rom=image) as sim:
+        check_in_place(sim, data, PSRAM, PSRAM + (16 << 20))

@@ -1,9 +1,10 @@
 """Images of MicroPython's ROM file system, with the bytes of every file aligned.
 
-The format is MicroPython's (extmod/vfs_rom.c): records of kind, length and payload, numbers in base
-128 with the most significant part first. mpremote's writer puts a file's bytes wherever they come to
-lie; models and vocabularies run in place, from a processor that cannot load an unaligned word. So the
-bytes come first here, each file's in a record of its own, and the tree that follows points at them.
+The format is MicroPython's (extmod/vfs_rom.c): records of kind, length and payload, numbers in
+base 128 with the most significant part first. mpremote's writer puts a file's bytes wherever they
+come to lie; models and vocabularies run in place, from a processor that cannot load an unaligned
+word. So the bytes come first here, each file's in a record of its own, and the tree that follows
+points at them.
 """
 
 from . import UserError
