@@ -1,10 +1,12 @@
 """How trees and neighbours see a float32 value: as an int16; see docs/model-trees.md.
 
-The arithmetic here is numpy's and Python's own, written apart from the C code that it is compared with.
+The arithmetic here is numpy's and Python's own, written apart from the C code that it is compared
+with.
 """
 
 import struct
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -99,15 +101,16 @@ def linear(scale, offset):
 
 def for_thresholds(keys):
     """
-    The cheapest encoding in which value <= threshold is decided as among float32 values, for every value.
+    The cheapest encoding in which value <= threshold is decided as among float32 values, for every
+    value.
 
     Args:
         keys: int keys (see keys_of) of a feature's thresholds, in any order, repeated or not.
 
     Returns:
-        (Feature, function from an array of such keys to the thresholds' int16). Where all thresholds
-        are multiples of one power of two that is not too small, ceil() keeps their order with every
-        value; else each has its rank.
+        (Feature, function from an array of such keys to the thresholds' int16). Where all
+        thresholds are multiples of one power of two that is not too small, ceil() keeps their
+        order with every value; else each has its rank.
     """
     distinct = np.unique(np.asarray(keys, np.int64))
     values = values_of(distinct).astype(np.float64)
@@ -119,7 +122,7 @@ def for_thresholds(keys):
                 if offset is None:
                     break
                 feature = Feature(GRID, exponent, offset=offset)
-                return feature, lambda k: _grid_of(k, exponent, offset)
+                return feature, partial(_grid_of, exponent=exponent, offset=offset)
     if len(distinct) > HIGH:
         raise ValueError(f"{len(distinct)} thresholds of one feature; at most {HIGH}")
     return Feature(RANKED, keys=distinct), lambda k: np.searchsorted(distinct, k)

@@ -7,11 +7,12 @@ import numpy as np
 
 from .. import UserError
 from .features import MISSING, encode_features, for_thresholds, pack_features
+from .mgm import TREES, Data, write
 
 VALUES, ARGMAX, SIGN = range(3)
 POST = {"values": VALUES, "argmax": ARGMAX, "sign": SIGN}
 
-_BODY = struct.Struct("<HHHBB" + "III" + "IIIIII" + "HH")
+_BODY = struct.Struct("<HHHBB" + "IIIIIIIII" + "HH")
 _LEAF = 0x8000
 _MAX = 0x8000
 
@@ -23,7 +24,8 @@ class Tree:
 
     Args:
         feature: of each node; what a leaf has does not matter.
-        key: the threshold of each node as key of the largest float32 that goes left (features.keys_of).
+        key: the threshold of each node as key of the largest float32 that goes left
+            (features.keys_of).
         missing_left: whether a missing value goes left.
         left, right: the children; left is -1 for a leaf.
         values: [nodes, 1 or outputs] in real units; what an inner node has does not matter.
@@ -66,8 +68,6 @@ class Forest:
 
     Raises UserError where a model exceeds the format.
     """
-
-    kind = 2
 
     def __init__(self, name, trees, n_features, n_outputs, init, post, meta, bias=0):
         self.name = name
@@ -114,7 +114,9 @@ class Forest:
             for width in (1, 2):
                 shift = min(8 * width - 1 - int(np.frexp(np.abs(every).max())[1]), finest)
                 scaled = every * 2.0**shift
-                if (scaled == np.round(scaled)).all() and np.abs(scaled).max() < 1 << 8 * width - 1:
+                if (scaled == np.round(scaled)).all() and np.abs(
+                    scaled
+                ).max() < 1 << 8 * width - 1:
                     self.shift, self.leaf_width = shift, width
                     break
         scale = 2.0**self.shift
@@ -122,7 +124,7 @@ class Forest:
         self._leaf_values = [np.round(v * scale).astype(np.int64) for v in values]
 
     def _lay_out(self, trees, walks):
-        """Numbers of leaves: over the whole model where that keeps them below 2^15, else per tree."""
+        """Numbers of leaves: over the whole model where they stay below 2^15, else per tree."""
         shared, index = np.unique(np.concatenate(self._leaf_values), axis=0, return_inverse=True)
         index = index.ravel()
         is_shared = len(shared) <= _MAX
@@ -139,8 +141,8 @@ class Forest:
             at += len(leaves)
             if len(inner) > _MAX or count > _MAX:
                 raise UserError(
-                    f"{self.name}: a tree with {len(leaves)} leaves; at most 32,768: limit max_depth "
-                    "or max_leaf_nodes in training"
+                    f"{self.name}: a tree with {len(leaves)} leaves; at most 32,768: "
+                    "limit max_depth or max_leaf_nodes in training"
                 )
             nodes = self._nodes(tree, inner, leaves, numbers)
             # A tree that is one leaf has no node to name it.
@@ -187,24 +189,28 @@ class Forest:
             total += int(depth.max()) + 1 if count else 0
         return total
 
-    def sections(self, body_at, data_at):
-        """(body, data) of a file in which they begin at these offsets."""
+    def pack(self):
+        """The file."""
         records, keys, n_keys = pack_features(self.features)
-        trees = b"".join(struct.pack("<IIHHHH", *t, 0) for t in self.trees)
-        features_at = body_at + _BODY.size
-        trees_at = features_at + len(records)
-        init_at = trees_at + len(trees)
-        nodes = self.nodes.tobytes()
-        leaves = self.leaves.astype(f"<i{self.leaf_width}").tobytes()
-        nodes_at = data_at + len(keys)
-        body = _BODY.pack(
-            *(self.n_features, self.n_outputs, len(self.trees), POST[self.post], self.leaf_width),
-            *(features_at, trees_at, init_at),
-            *(data_at, n_keys, nodes_at, len(self.nodes), nodes_at + len(nodes), len(self.leaves)),
-            *(self.leaf_len, 0),
-        )
-        body += records + trees + self.init.astype("<i4").tobytes()
-        return body, keys + nodes + leaves + bytes(-len(leaves) % 4)
+        data = Data()
+        at = [
+            data.add(records, 4),
+            data.add(b"".join(struct.pack("<IIHHHH", *t, 0) for t in self.trees), 4),
+            data.add(self.init.astype("<i4").tobytes(), 4),
+            data.add(keys, 4),
+            data.add(self.nodes.tobytes(), 4),
+            data.add(self.leaves.astype(f"<i{self.leaf_width}").tobytes(), 4),
+        ]
+
+        def body(data_at):
+            features, trees, init, keys, nodes, leaves = (data_at + offset for offset in at)
+            return _BODY.pack(
+                *(self.n_features, self.n_outputs, len(self.trees), POST[self.post]),
+                *(self.leaf_width, features, trees, init, keys, n_keys),
+                *(nodes, len(self.nodes), leaves, len(self.leaves), self.leaf_len, 0),
+            )
+
+        return write(TREES, self.meta, body, bytes(data.bytes), self.arena, self.depth)
 
     def scores(self, x):
         """int32 scores [samples, outputs] of float32 [samples, features]."""

@@ -7,12 +7,14 @@ import numpy as np
 
 from .. import UserError
 from .features import HIGH, encode_features, linear, pack_features
+from .mgm import NEIGHBOURS, Data, write
 
-_BODY = struct.Struct("<HHBBBB" + "I" + "IIIII")
+_BODY = struct.Struct("<HHBBBB" + "IIIIII")
 MAX_K = 64
-# Of the range of a feature, how much more a value may lie outside of what was seen in training before it
-# is clamped, on either side.
+# Of the widest feature's range, how much more a value may lie outside of the vectors before it is
+# clamped, on either side: an answer can change where one is.
 _MARGIN = 0.25
+_MARGIN_OF_CENTRES = 1.5
 
 
 class Nearest:
@@ -29,12 +31,11 @@ class Nearest:
         by_distance: whether a neighbour's weight is 1 / distance.
         meta: metadata of the file; "outputs" and more of "post" are added.
         width: bytes of a value, 1 or 2; None: 1 where that loses nothing.
+        samples: float [samples, features] of what will be compared; None: the vectors tell.
     """
 
-    kind = 3
-
     def __init__(
-        self, name, vectors, scale, shift, answers, n_classes, k, by_distance, meta, width=None
+        self, name, vectors, scale, shift, answers, n_classes, k, by_distance, meta, width, samples
     ):
         self.name = name
         vectors = np.asarray(vectors, np.float64)
@@ -48,7 +49,13 @@ class Nearest:
             raise UserError(f"{name}: more than 65,535 features or classes")
         if not np.isfinite(vectors).all():
             raise UserError(f"{name}: a vector has a value that is not finite")
-        self._quantise(vectors, np.asarray(scale, float), np.asarray(shift, float), width)
+        margin = _MARGIN_OF_CENTRES if meta["post"].get("link") == "nearest" else _MARGIN
+        seen = vectors
+        if samples is not None:
+            seen = np.concatenate([vectors, np.asarray(samples, float) * scale + shift])
+            margin = _MARGIN
+        self._choose_step(vectors, seen, margin, width)
+        self._quantise(vectors, seen, scale, shift)
         if self.is_classes:
             self.n_outputs = n_classes
             self.answers = np.asarray(answers, np.int64)
@@ -64,28 +71,33 @@ class Nearest:
         post = {**meta["post"], "distance_scale": self.step}
         self.meta = {**meta, "post": post, "outputs": [score]}
 
-    def _quantise(self, vectors, scale, shift, width):
-        """One step for all features, since their differences are added; an offset for each."""
-        low, high = vectors.min(axis=0), vectors.max(axis=0)
-        span = float((high - low).max()) or 1.0
+    def _choose_step(self, vectors, seen, margin, width):
+        """One step for all features, since the squares of their differences are added."""
+        span = float(np.ptp(seen, axis=0).max()) * (1 + 2 * margin) or 1.0
         if not 1e-30 < span < 1e30:
             raise UserError(f"{self.name}: values too large or too small: scale the features")
-        grid = _grid_step(vectors, low, span)
+        grid = _grid_step(vectors, span)
         if width is None:
-            width = 1 if grid is not None and span / grid * (1 + 2 * _MARGIN) <= 254 else 2
-        self.width = width
+            width = 1 if grid is not None and span / grid <= 254 else 2
         steps = 254 if width == 1 else 2 * HIGH
-        self.step = span * (1 + 2 * _MARGIN) / steps
+        self.width = width
+        self.step = span / steps
         if grid is not None and grid >= self.step:
             self.step = grid
-        middle = low + np.floor((high - low) / 2 / self.step) * self.step
+
+    def _quantise(self, vectors, seen, scale, shift):
+        low = vectors.min(axis=0)
+        middle = (
+            low
+            + np.round(((seen.min(axis=0) + seen.max(axis=0)) / 2 - low) / self.step) * self.step
+        )
         self.features = []
         for i in range(self.n_features):
             try:
                 f = linear(scale[i] / self.step, (shift[i] - middle[i]) / self.step)
             except ValueError as error:
                 raise UserError(f"{self.name}: feature {i}: {error}") from None
-            f.low, f.high = (-127, 127) if width == 1 else (-HIGH, HIGH)
+            f.low, f.high = (-127, 127) if self.width == 1 else (-HIGH, HIGH)
             self.features.append(f)
         self.vectors = np.round((vectors - middle) / self.step).astype(np.int64)
 
@@ -99,20 +111,29 @@ class Nearest:
         """Differences squared and added for one answer."""
         return self.n_vectors * self.n_features
 
-    def sections(self, body_at, data_at):
-        """(body, data) of a file in which they begin at these offsets."""
+    def pack(self):
+        """The file."""
         records, keys, n_keys = pack_features(self.features)
         row = (self.n_features * self.width + 3) & ~3
         rows = np.zeros((self.n_vectors, row // self.width), f"<i{self.width}")
         rows[:, : self.n_features] = self.vectors
-        answers = self.answers.astype("<u2" if self.is_classes else "<i4").tobytes()
-        vectors_at = data_at + len(keys)
-        body = _BODY.pack(
-            *(self.n_features, self.n_outputs, self.k, self.width),
-            *(self.by_distance, self.is_classes, body_at + _BODY.size),
-            *(data_at, n_keys, vectors_at, self.n_vectors, vectors_at + rows.nbytes),
-        )
-        return body + records, keys + rows.tobytes() + answers + bytes(-len(answers) % 4)
+        data = Data()
+        at = [
+            data.add(records, 4),
+            data.add(keys, 4),
+            data.add(rows.tobytes(), 4),
+            data.add(self.answers.astype("<u2" if self.is_classes else "<i4").tobytes(), 4),
+        ]
+
+        def body(data_at):
+            features, keys, vectors, answers = (data_at + offset for offset in at)
+            return _BODY.pack(
+                *(self.n_features, self.n_outputs, self.k, self.width),
+                *(self.by_distance, self.is_classes),
+                *(features, keys, n_keys, vectors, self.n_vectors, answers),
+            )
+
+        return write(NEIGHBOURS, self.meta, body, bytes(data.bytes), self.arena, self.macs)
 
     def nearest(self, x):
         """(indices, squared distances) [samples, k]; of equal distances the first index."""
@@ -135,7 +156,9 @@ class Nearest:
                     result[row, self.answers[i]] += w
                 continue
             for j in range(self.n_outputs):
-                total = sum(w * int(self.answers[i, j]) for i, w in zip(index, weights, strict=True))
+                total = sum(
+                    w * int(self.answers[i, j]) for i, w in zip(index, weights, strict=True)
+                )
                 half = sum(weights) // 2
                 sign = 1 if total >= 0 else -1
                 result[row, j] = sign * ((abs(total) + half) // sum(weights))
@@ -156,9 +179,9 @@ class Nearest:
         return scores.argmax(axis=1) if self.is_classes else scores * self.target_scale
 
 
-def _grid_step(vectors, low, span):
-    """The step of which all differences are multiples, if it is coarse enough to be one; else None."""
-    offsets = vectors - low
+def _grid_step(vectors, span):
+    """The step of which all differences are multiples, if it is not too fine; else None."""
+    offsets = vectors - vectors.min(axis=0)
     for step in (1.0, 0.5, 0.25, 0.1, 0.05, 0.01):
         scaled = offsets / step
         if span / step <= 2 * HIGH and (np.abs(scaled - np.round(scaled)) < 1e-6).all():

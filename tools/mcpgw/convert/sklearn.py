@@ -1,8 +1,9 @@
 """Fitted scikit-learn estimators to trees and neighbours; see docs/model-trees.md.
 
-Trees: DecisionTree*, ExtraTree*, RandomForest*, ExtraTrees*, GradientBoosting*, HistGradientBoosting* and
-IsolationForest. Neighbours: KNeighbors*, KMeans, MiniBatchKMeans, NearestCentroid. A pipeline may put scalers
-before them that treat each feature by itself and keep its order.
+Trees: DecisionTree*, ExtraTree*, RandomForest*, ExtraTrees*, GradientBoosting*,
+HistGradientBoosting* and IsolationForest. Neighbours: KNeighbors*, KMeans, MiniBatchKMeans,
+NearestCentroid. A pipeline may put scalers before them that treat each feature by itself and keep
+its order.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import UserError
-from .features import keys_of, values_of
+from .features import values_of
 from .forest import Forest, Tree
 from .nearest import Nearest
 
@@ -25,7 +26,8 @@ def load(path):
     Loading one runs whatever code its author put into it; the caller warns of that.
 
     Raises:
-        UserError: no such file, not a pickle, or made with a scikit-learn that this one cannot read.
+        UserError: no such file, not a pickle, or made with a scikit-learn that this one cannot
+            read.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,7 +45,7 @@ def load(path):
         ) from None
 
 
-def from_estimator(estimator, name="model", labels=None, width=None):
+def from_estimator(estimator, name="model", labels=None, width=None, samples=None):
     """
     A fitted estimator as Forest or Nearest.
 
@@ -52,6 +54,8 @@ def from_estimator(estimator, name="model", labels=None, width=None):
         name: name of the model.
         labels: names of the classes instead of the estimator's own.
         width: bytes of a value of a neighbours' vector; None: what the data needs.
+        samples: float [samples, features] of what the model will see; centroids need it where that
+            lies far outside of them.
 
     Raises:
         UserError: not fitted, or not of a kind listed above; the text says what to do.
@@ -77,7 +81,9 @@ def from_estimator(estimator, name="model", labels=None, width=None):
         meta["labels"] = list(labels)
     elif classes is not None:
         meta["labels"] = [str(c) for c in classes]
-    return _READERS[kind](_Source(name, estimator, scalers, meta, width))
+    if samples is not None and (np.ndim(samples) != 2 or np.shape(samples)[1] != n):
+        raise UserError(f"samples have shape {np.shape(samples)}; the model takes [samples, {n}]")
+    return _READERS[kind](_Source(name, estimator, scalers, meta, width, samples))
 
 
 def _steps(estimator):
@@ -97,12 +103,13 @@ def _steps(estimator):
 class _Source:
     """What a reader needs: the estimator, what comes before it, and the metadata so far."""
 
-    def __init__(self, name, estimator, scalers, meta, width):
+    def __init__(self, name, estimator, scalers, meta, width, samples):
         self.name = name
         self.estimator = estimator
         self.scalers = scalers
         self.meta = meta
         self.width = width
+        self.samples = samples
         self.n_features = estimator.n_features_in_
 
     def scale(self, x):
@@ -121,25 +128,38 @@ class _Source:
             single: whether the estimator rounds what it sees to float32, as all but
                 HistGradientBoosting do.
 
-        Scaling keeps the order of values, so that the largest is found by bisection over the floats,
-        with the scalers' own arithmetic: what they round is then rounded here as well.
+        Scaling keeps the order of values, so that the largest is found by bisection over the
+        floats, with the scalers' own arithmetic: what they round is rounded here as well.
+        HistGradientBoosting's thresholds may be samples themselves, of which a board sees the
+        nearest float32: so they are rounded to the nearest, not down.
         """
         low = np.full(len(threshold), -_INFINITY - 1, np.int64)
         high = np.full(len(threshold), _INFINITY, np.int64)
-        rows = np.arange(len(threshold))
         while (low < high).any():
             middle = (low + high + 1) // 2
-            values = values_of(middle).astype(np.float64)
-            if self.scalers:
-                x = np.zeros((len(rows), self.n_features))
-                x[rows, feature] = values
-                values = self.scale(x)[rows, feature]
-                if single:
-                    with np.errstate(over="ignore"):
-                        values = values.astype(np.float32).astype(np.float64)
-            left = values <= threshold
+            left = self._goes_left(
+                values_of(middle).astype(np.float64), feature, threshold, single
+            )
             low, high = np.where(left, middle, low), np.where(left, high, middle - 1)
-        return np.maximum(low, -_INFINITY)
+        low = np.maximum(low, -_INFINITY)
+        if not single:
+            above = np.minimum(low + 1, _INFINITY)
+            with np.errstate(all="ignore"):
+                middle = (values_of(low).astype(np.float64) + values_of(above)) / 2
+            left = self._goes_left(middle, feature, threshold, single)
+            low = np.where(left & np.isfinite(middle), above, low)
+        return low
+
+    def _goes_left(self, values, feature, threshold, single):
+        if self.scalers:
+            rows = np.arange(len(values))
+            x = np.zeros((len(values), self.n_features))
+            x[rows, feature] = values
+            values = self.scale(x)[rows, feature]
+        if single:
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32).astype(np.float64)
+        return values <= threshold
 
     def affine(self):
         """(scale, shift) per feature of all scalers together: seen = value * scale + shift."""
@@ -170,7 +190,7 @@ def _affine(scaler, n):
 
 
 def _apply(scaler, x):
-    """transform() for values that it may refuse, such as infinity: in the order of its operations."""
+    """transform(), in the order of its operations, for values such as infinity too."""
     kind = type(scaler).__name__
     if kind == "MinMaxScaler":
         x = x * scaler.scale_ + scaler.min_
@@ -230,7 +250,9 @@ def _boosted_post(estimator, n_outputs):
 def _gradient_boosting(source):
     estimator = source.estimator
     if not (estimator.init_ == "zero" or type(estimator.init_).__name__.startswith("Dummy")):
-        raise UserError("GradientBoosting with an estimator as `init` is not supported: leave init out")
+        raise UserError(
+            "GradientBoosting with an estimator as `init` is not supported: leave init out"
+        )
     n_outputs = estimator.estimators_.shape[1]
     zeros = np.zeros((1, source.n_features), np.float32)
     init = np.ravel(estimator._raw_predict_init(zeros))
@@ -241,15 +263,15 @@ def _gradient_boosting(source):
             trees.append(_tree(source, tree.tree_, values, output))
     post = _boosted_post(estimator, n_outputs)
     meta = {**source.meta, "post": post}
-    return Forest(
-        source.name, trees, source.n_features, n_outputs, init, post["type"], meta
-    )
+    return Forest(source.name, trees, source.n_features, n_outputs, init, post["type"], meta)
 
 
 def _hist_gradient_boosting(source):
     estimator = source.estimator
     if getattr(estimator, "is_categorical_", None) is not None:
-        raise UserError("HistGradientBoosting with categorical features is not supported: encode them")
+        raise UserError(
+            "HistGradientBoosting with categorical features is not supported: encode them"
+        )
     if not hasattr(estimator, "classes_") and estimator.loss not in (
         "squared_error",
         "absolute_error",
@@ -270,16 +292,12 @@ def _hist_gradient_boosting(source):
             left = np.where(inner, nodes["left"].astype(np.int64), -1)
             right = nodes["right"].astype(np.int64)
             missing = nodes["missing_go_to_left"].astype(bool)
-            trees.append(
-                Tree(feature, key, missing, left, right, nodes["value"][:, None], output)
-            )
+            trees.append(Tree(feature, key, missing, left, right, nodes["value"][:, None], output))
     post = _boosted_post(estimator, len(init))
     # A score of exactly 0 is class 0 here, and class 1 in GradientBoosting.
     bias = -1 if post["type"] == "sign" else 0
     meta = {**source.meta, "post": post}
-    return Forest(
-        source.name, trees, source.n_features, len(init), init, post["type"], meta, bias
-    )
+    return Forest(source.name, trees, source.n_features, len(init), init, post["type"], meta, bias)
 
 
 def _isolation_forest(source):
@@ -299,8 +317,8 @@ def _isolation_forest(source):
         trees.append(_tree(source, tree, depth[:, None] / len(estimator.estimators_), 0, features))
     # score = -2^(-depth / normal) is below `offset_` for outliers.
     normal = float(_average_path_length([estimator._max_samples])[0])
-    limit = -np.log2(-estimator.offset_) * normal
-    post = {"type": "sign", "link": "depth", "normal": normal}
+    limit = float(-np.log2(-estimator.offset_) * normal)
+    post = {"type": "sign", "link": "depth", "normal": normal, "limit": limit}
     meta = {**source.meta, "labels": ["outlier", "inlier"], "post": post}
     return Forest(source.name, trees, source.n_features, 1, [-limit], "sign", meta)
 
@@ -309,9 +327,13 @@ def _neighbours(source):
     estimator = source.estimator
     metric, p = estimator.effective_metric_, (estimator.effective_metric_params_ or {}).get("p", 2)
     if metric not in ("euclidean", "sqeuclidean") and not (metric == "minkowski" and p == 2):
-        raise UserError(f"neighbours by {metric} distance are not supported: use the euclidean one")
+        raise UserError(
+            f"neighbours by {metric} distance are not supported: use the euclidean one"
+        )
     if estimator.weights not in ("uniform", "distance", None):
-        raise UserError("neighbours with weights of their own are not supported: uniform or distance")
+        raise UserError(
+            "neighbours with weights of their own are not supported: uniform or distance"
+        )
     if not isinstance(estimator._fit_X, np.ndarray):
         raise UserError("neighbours of sparse vectors are not supported")
     is_classifier = hasattr(estimator, "classes_")
@@ -326,6 +348,7 @@ def _neighbours(source):
         estimator.weights == "distance",
         {**source.meta, "post": post},
         source.width,
+        source.samples,
     )
 
 
@@ -336,15 +359,14 @@ def _centroids(source):
     else:
         if estimator.metric != "euclidean":
             raise UserError("NearestCentroid with a metric other than euclidean is not supported")
-        if len(set(getattr(estimator, "class_prior_", [1]))) > 1:
+        priors = getattr(estimator, "class_prior_", np.zeros(1))
+        if not np.isclose(priors, priors[0]).all():
             raise UserError("NearestCentroid with priors is not supported: use priors='uniform'")
-        if estimator.shrink_threshold:
-            raise UserError("NearestCentroid with a shrink_threshold is not supported")
         centres, answers = estimator.centroids_, np.arange(len(estimator.centroids_))
     meta = {**source.meta, "post": {"type": "argmax", "link": "nearest"}}
     return Nearest(
         *(source.name, centres, *source.affine(), answers, len(centres), 1, False, meta),
-        source.width,
+        *(source.width, source.samples),
     )
 
 
