@@ -1,4 +1,7 @@
-"""Builds the C cores of c_modules into the package, where there is a compiler; pyproject.toml has the rest."""
+"""
+Builds the C cores of c_modules into the package, where there is a compiler; pyproject.toml has
+the rest.
+"""
 
 from pathlib import Path
 

@@ -319,6 +319,12 @@ static int check_op(check_t *c, const uint8_t *tensors, uint32_t count, uint64_t
         case QNN_COPY:
             code = check_copy(c, &op);
             break;
+        case QNN_FILL:
+            code = qnn_word(p, 2) > 255 ? fail_word(c, QNN_E_VALUE, 2) : QNN_OK;
+            break;
+        case QNN_LOAD:
+            code = data(c, 2, op.y.size, 4);
+            break;
         case QNN_SOFTMAX:
             code = check_softmax(c, &op);
             break;

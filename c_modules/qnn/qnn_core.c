@@ -68,6 +68,7 @@ static void work(const qnn_op_t *op, uint32_t from, uint32_t to) {
             qnn_mul(&op->u.binary, from, to);
             break;
         case QNN_COPY:
+        case QNN_LOAD:
             qnn_copy(&op->u.copy, from, to);
             break;
         case QNN_FILL:

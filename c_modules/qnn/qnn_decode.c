@@ -20,6 +20,7 @@ unsigned qnn_op_words(uint8_t code) {
             return 17;
         case QNN_FILL:
         case QNN_DEQUANTIZE:
+        case QNN_LOAD:
             return 3;
         case QNN_SOFTMAX:
         case QNN_QUANTIZE:
@@ -188,6 +189,7 @@ void qnn_decode(const uint8_t *tensors, const uint8_t *p, qnn_op_t *op) {
             op->units = qnn_chunks(&op->u.copy.loops);
             break;
         case QNN_FILL:
+        case QNN_LOAD:
             op->value = p[8];
             flat(&op->u.copy.loops, op->y.size);
             op->units = qnn_chunks(&op->u.copy.loops);
@@ -260,7 +262,10 @@ void qnn_bind(const uint8_t *file, uint8_t *arena, const uint8_t *p, qnn_op_t *o
             op->u.copy.table = qnn_word(p, 2) ? table : NULL;
             break;
         case QNN_FILL:
+        case QNN_LOAD:
+            op->u.copy.x = table;
             op->u.copy.y = (uint8_t *)y;
+            op->u.copy.table = NULL;
             break;
         case QNN_SOFTMAX:
             op->u.softmax.x = x;

@@ -22,6 +22,7 @@ enum {
     QNN_MEAN = 12,
     QNN_DEQUANTIZE = 13,
     QNN_QUANTIZE = 14,
+    QNN_LOAD = 15,
 };
 
 // Words of body header and of a tensor, in bytes.

@@ -1,7 +1,7 @@
 """The C cores of c_modules on the host: a shared library, called through ctypes.
 
-In a checkout the library is compiled when it is first needed and whenever a source has changed, into
-build/host/cores; an installed package brings one that was compiled with it (setup.py).
+In a checkout the library is compiled when it is first needed and whenever a source has changed,
+into build/host/cores; an installed package brings one that was compiled with it (setup.py).
 """
 
 import ctypes
@@ -64,7 +64,9 @@ def _compile(root):
 
 
 def path():
-    """The shared library's file; compiled now if need be. Raises UserError where that cannot be done."""
+    """
+    The shared library's file; compiled now if need be. Raises UserError where that cannot be done.
+    """
     if (_ROOT / "c_modules" / "qnn").is_dir():
         return _compile(_ROOT)
     built = sorted(Path(__file__).parent.glob("_cores*"))

@@ -1,18 +1,20 @@
-"""A model between a reader (TFLite, ONNX, ...) and lower.py: tensors and nodes in the terms of TFLite.
+"""A model between a reader (TFLite, ONNX, ...) and lower.py, in the terms of TFLite.
 
-Images are NHWC, weights of CONV_2D and FULLY_CONNECTED OHWI and OI, of DEPTHWISE_CONV_2D 1HWO, as TFLite
-keeps them. Real value = scale * (q - zero_point). Nodes are in an order in which they can run.
+Images are NHWC, weights of CONV_2D and FULLY_CONNECTED OHWI and OI, of DEPTHWISE_CONV_2D 1HWO, as
+TFLite keeps them. Real value = scale * (q - zero_point). Nodes are in an order in which they can
+run.
 
-Operators and the attributes that lower.py looks at (activation: "NONE", "RELU", "RELU6", "RELU_N1_TO_1";
-padding: "SAME", "VALID" or ((top, bottom), (left, right))):
+Operators and the attributes that lower.py looks at (activation: "NONE", "RELU", "RELU6",
+"RELU_N1_TO_1"; padding: "SAME", "VALID" or ((top, bottom), (left, right))):
 
-    CONV_2D            stride_h, stride_w, dilation_h, dilation_w, padding, activation; inputs x, weights, bias|None
+    CONV_2D            stride_h, stride_w, dilation_h, dilation_w, padding, activation;
+                       inputs x, weights, bias|None
     DEPTHWISE_CONV_2D  the same; the depth multiplier follows from the shapes
     FULLY_CONNECTED    activation, keep_num_dims; inputs x, weights, bias|None
     AVERAGE_POOL_2D, MAX_POOL_2D  filter_h, filter_w, stride_h, stride_w, padding, activation
     ADD, SUB, MUL      activation; shapes broadcast
     CONCATENATION      axis, activation
-    PAD, PADV2         paddings ((before, after) per axis), value (quantised; default: the zero point)
+    PAD, PADV2         paddings ((before, after) per axis), value (quantised; default: zero point)
     MEAN               axes, keep_dims
     SOFTMAX            beta; LEAKY_RELU alpha
     RESHAPE, SQUEEZE, EXPAND_DIMS, FLATTEN   nothing: the output's shape says it
@@ -36,8 +38,8 @@ class Tensor:
         name: what the source calls it, for messages.
         shape: its dimensions, batch included; all known.
         dtype: one of DTYPES.
-        scale: None, or float array of one element or one per channel along `axis`; doubles, so that a
-            reader keeps the source's float32 exactly.
+        scale: None, or float array of one element or one per channel along `axis`; doubles,
+            so that a reader keeps the source's float32 exactly.
         zero_point: None where scale is, else int or an int array as long as scale.
         axis: the channels' axis where there are several scales, else None.
         data: the values of a constant, else None.
@@ -102,7 +104,9 @@ class Node:
 
 @dataclass(eq=False)
 class Graph:
-    """A model; `meta` is what goes into the file's metadata beside what its inputs and outputs say."""
+    """
+    A model; `meta` is what goes into the file's metadata beside what its inputs and outputs say.
+    """
 
     name: str
     inputs: list

@@ -101,7 +101,10 @@ def _digest(file):
 
 
 def read(file):
-    """File of the bytes of a model; what follows the model in `file` is not looked at. Raises FormatError."""
+    """
+    File of the bytes of a model; what follows the model in `file` is not looked at. Raises
+    FormatError.
+    """
     file = memoryview(file).cast("B")
     if bytes(file[:4]) != _MAGIC:
         raise FormatError("not a model (.mgm)", 0)
