@@ -1,5 +1,6 @@
 """One request to a server over Streamable HTTP: finds what belongs to it among what comes back."""
 
+from ..compat import const
 from ..protocol.client import (
     ANSWER,
     ASKED,
@@ -16,6 +17,18 @@ from .held import Call, Held
 
 # For calls of those who cannot be asked.
 _NONE = Held(0, 0)
+# A stream that goes on after it broke may repeat what it said; of so many questions that is noticed.
+_MAX_SEEN = const(32)
+
+
+def is_new(seen, id):
+    """Whether a question's id (bytes) is not yet in the list `seen`, where it is kept then."""
+    if id in seen:
+        return False
+    if len(seen) >= _MAX_SEEN:
+        seen.pop(0)
+    seen.append(id)
+    return True
 
 
 class HTTPCall(Call):
@@ -30,6 +43,7 @@ class HTTPCall(Call):
         self.raw = b""
         self.exact = False
         self.why = None  # what was wrong with a message before it
+        self._seen = []  # ids of the questions on its stream
 
     def take(self, buf, start, end):
         """One message; True when it is the one waited for."""
@@ -47,7 +61,7 @@ class HTTPCall(Call):
                 self.on_progress(bytes(memoryview(buf)[client.lo : client.hi]))
         elif event == REPLY:
             upstream.tell(client.out)
-        elif event == ASKED:
+        elif event == ASKED and is_new(self._seen, client.asked):
             params = bytes(memoryview(buf)[client.lo : client.hi]) if client.lo >= 0 else b""
             upstream.beside(self.answer(client.asked, client.method, params))
         elif event == CHANGED:
