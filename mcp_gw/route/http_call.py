@@ -17,7 +17,7 @@ from .held import Call, Held
 
 # For calls of those who cannot be asked.
 _NONE = Held(0, 0)
-# A stream that goes on after it broke may repeat what it said; of so many questions that is noticed.
+# A stream that goes on after it broke may repeat what it said; of so many questions it is seen.
 _MAX_SEEN = const(32)
 
 
