@@ -1,6 +1,5 @@
 """One request to a server over Streamable HTTP: finds what belongs to it among what comes back."""
 
-from ..compat import const
 from ..protocol.client import (
     ANSWER,
     ASKED,
@@ -13,22 +12,10 @@ from ..protocol.client import (
     REPLY,
     SEND,
 )
-from .held import Call, Held
+from .held import Call, Held, is_new
 
 # For calls of those who cannot be asked.
 _NONE = Held(0, 0)
-# A stream that goes on after it broke may repeat what it said; of so many questions it is seen.
-_MAX_SEEN = const(32)
-
-
-def is_new(seen, id):
-    """Whether a question's id (bytes) is not yet in the list `seen`, where it is kept then."""
-    if id in seen:
-        return False
-    if len(seen) >= _MAX_SEEN:
-        seen.pop(0)
-    seen.append(id)
-    return True
 
 
 class HTTPCall(Call):

@@ -4,7 +4,7 @@ from ..compat import sleep_ms, ticks_diff, ticks_ms
 from ..errors import GatewayError
 from ..protocol.client import ASKED, CHANGED, REPLY
 from ..protocol.http import request
-from .http_call import is_new
+from .held import is_new
 from .http_pool import Exchange, Pool
 
 _KINDS = ("tools", "prompts", "resources")
