@@ -93,7 +93,9 @@ class Maker:
     def _weights(self, shape, x, axis, depth, per_channel, bias):
         data = self.random.integers(-127, 128, shape)
         n = shape[axis] if per_channel else 1
-        scale = np.exp(self.random.uniform(-7, -4, n)).astype(np.float32)
+        # Real outputs of about 1 whatever x's scale is, so that deep nets do not run away.
+        unit = 1 / (73 * 73 * np.sqrt(depth) * x.scale)
+        scale = (unit * np.exp(self.random.uniform(-1, 2, n))).astype(np.float32)
         w = self._tensor(shape, "int8", scale, 0, data.astype(np.int8), axis)
         if not bias:
             return w, None, scale
