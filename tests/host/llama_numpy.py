@@ -1,7 +1,7 @@
 """Kind 4 of the model format in numpy, written from docs/model-llama.md: the oracle of the C core.
 
-Integer() computes what the document specifies, in int64, bit by bit; Float() is the plain transformer in
-float32 or float64. Neither calls any of the project's own code.
+Integer() computes what the document specifies, in int64, bit by bit; Float() is the plain
+transformer in float32. Neither calls any of the project's own code.
 """
 
 import struct
@@ -12,7 +12,7 @@ F32, INT8_ROW, INT8_GROUP, INT4_GROUP, INT16 = range(5)
 
 
 class File:
-    """Sizes and tensors of a file. Matrices are (q (rows, groups, group), scales (rows, groups), exponent)."""
+    """Sizes and tensors of a file. A matrix: (q (rows, groups, group), scales (rows, groups), e)"""
 
     def __init__(self, data):
         self.data = data
@@ -188,10 +188,8 @@ class Integer:
         padded[: len(q)] = q
         acc = (w * padded.reshape(groups, group)).sum(2)
         extra = max(0, bits(groups * group - 1) - 9)
-        if groups == 1:
-            v = ((acc >> extra) * s) >> 8
-        else:
-            v = ((acc * s) >> 8) >> extra
+        by_row = groups == 1
+        v = (acc >> extra) * s >> 8 if by_row else acc * s >> 8 >> extra
         return v.sum(1), (a[0], a[1] + e + 8 + extra)
 
     def add(self, x, matrix, q, a):

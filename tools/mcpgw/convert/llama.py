@@ -1,5 +1,5 @@
-"""Llama-architecture transformers: what a reader (llama2c.py, gguf.py) makes of a file, and its lowering to
-a .mgm of kind 4. docs/model-llama.md has the format byte by byte."""
+"""Llama-architecture transformers: what a reader (llama2c.py, gguf.py) makes of a file, and its
+lowering to a .mgm of kind 4. docs/model-llama.md has the format byte by byte."""
 
 import struct
 from dataclasses import dataclass, field
@@ -55,12 +55,12 @@ class LlamaSpec:
 
     Args:
         name: for the metadata.
-        heads, kv_heads: kv_heads divides heads. Head h reads keys and values of h // (heads / kv_heads).
+        heads, kv_heads: head h reads keys and values of head h // (heads / kv_heads).
         positions: longest context, rows of the table of rotations.
-        rope: float (positions, head_size / 2): angle of each pair of neighbours (2i, 2i + 1) in a head.
-        tensors: float32 arrays or Blocks, (outputs, inputs): "embedding" (vocab, dim), "classifier" or
-            nothing where it shares the embedding, "norm"; lists by layer: "attn_norm", "wq", "wk",
-            "wv", "wo", "ffn_norm", "w1" (gate), "w2" (down), "w3" (up).
+        rope: float (positions, head_size / 2): angle of each pair (2i, 2i + 1) of a head.
+        tensors: float32 arrays or Blocks, (outputs, inputs): "embedding" (vocab, dim),
+            "classifier" or nothing where it shares the embedding, "norm"; lists by layer:
+            "attn_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1" (gate), "w2" (down), "w3" (up).
         bos, eos: token ids or None.
     """
 
@@ -89,8 +89,8 @@ class LlamaSpec:
                 )
         if self.head_size % 4 or self.heads % self.kv_heads or self.dim % 4:
             raise UserError(
-                f"{self.name}: dim {self.dim} and head size {self.head_size} have to be multiples of 4, "
-                f"the number of heads, {self.heads}, of that of key and value heads, {self.kv_heads}"
+                f"{self.name}: dim {self.dim} and head size {self.head_size} have to be multiples "
+                f"of 4, and {self.heads} heads of the {self.kv_heads} heads of keys and values"
             )
         if self.heads * self.head_size > LIMITS["hidden"]:
             raise UserError(f"{self.name}: heads times head size is more than {LIMITS['hidden']}")
@@ -137,7 +137,7 @@ def quantise_q8_0(w):
 
 
 def quantise_q4_0(w):
-    """float (rows, columns) to Blocks as ggml does it: the value of largest magnitude becomes -8."""
+    """float (rows, columns) to Blocks as ggml does it: what is largest in magnitude becomes -8."""
     groups = _grouped(w)
     at = np.abs(groups).argmax(2)[..., None]
     scale = np.take_along_axis(groups, at, 2)[..., 0] / np.float32(-8)
@@ -175,8 +175,8 @@ def _floats(w):
 
 
 class _Data(mgm.Data):
-    """The data section under construction. What puts a tensor returns (type, offset of its data in the
-    section, that of its scales or None, exponent)."""
+    """The data section under construction. What puts a tensor there returns (type, offset of its
+    data in the section, that of its scales or None, exponent)."""
 
     def vector(self, v):
         """A norm's gains."""
@@ -215,7 +215,7 @@ class _Data(mgm.Data):
 
 
 def _nibbles(q):
-    """Eight weights of -8..7 to four bytes: w0 w1, w4 w5, w2 w3, w6 w7, the first in the low half."""
+    """Eight weights of -8..7 to four bytes: w0 w1, w4 w5, w2 w3, w6 w7, the first the low half."""
     u = (q + 8).astype(np.uint8).reshape(len(q), -1, 8)
     low, high = u[:, :, [0, 4, 2, 6]], u[:, :, [1, 5, 3, 7]]
     return (low | high << 4).reshape(len(q), -1)
@@ -234,8 +234,8 @@ def lower(spec, quant=None, positions=None):
     Args:
         spec: LlamaSpec.
         quant: "float"; "row": int8, one scale for each row; "q8_0": int8, one for each 32 weights;
-            "q4_0": 4 bits, one for each 32 (embedding and classifier stay q8_0); None: what the source
-            has, "row" where it has floats.
+            "q4_0": 4 bits, one for each 32 (embedding and classifier stay q8_0); None: what the
+            source has, "row" where it has floats.
         positions: a longest context below the model's own.
 
     Returns bytes. Raises UserError.

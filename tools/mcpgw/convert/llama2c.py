@@ -1,4 +1,4 @@
-"""Checkpoints of llama2.c: float .bin files, the old layout (seven int32, then float32 tensors)."""
+"""Checkpoints of llama2.c: float .bin files of the old layout (seven int32, float32 tensors)."""
 
 import struct
 from pathlib import Path
@@ -62,8 +62,9 @@ def read(path):
     del tensors["rotations"]
     return LlamaSpec(
         path.stem,
-        **(dict(dim=dim, hidden=hidden, layers=layers, heads=heads, kv_heads=kv_heads)),
-        **(dict(head_size=size, vocab=vocab, positions=positions)),
+        **sizes,
+        kv_heads=kv_heads,
+        head_size=size,
         eps=_EPS,
         rope=angles(positions, size, _THETA),
         tensors=tensors,
