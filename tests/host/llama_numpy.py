@@ -12,7 +12,7 @@ F32, INT8_ROW, INT8_GROUP, INT4_GROUP, INT16 = range(5)
 
 
 class File:
-    """Sizes and tensors of a file. A matrix: (q (rows, groups, group), scales (rows, groups), e)"""
+    """Sizes and tensors; a matrix is (q (rows, groups, group), scales (rows, groups), exponent)."""
 
     def __init__(self, data):
         self.data = data
