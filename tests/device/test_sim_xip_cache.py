@@ -17,8 +17,8 @@ from mcpgw.sim import PicoSim
 
 XIP, NOALLOC, NOCACHE, NEITHER = 0x10000000, 0x11000000, 0x12000000, 0x13000000
 SETS, LINE, WAY = 1024, 8, 8192
-# 24 bits of address and 8 mode bits in nibbles, 4 clocks of waiting, 64 bits in nibbles; 2 cycles of
-# the 125 MHz processor to a clock of the flash.
+# 24 bits of address and 8 mode bits in nibbles, 4 clocks of waiting, 64 bits in nibbles; 2 cycles
+# of the 125 MHz processor to a clock of the flash.
 MISS = 2 * ((24 + 8) // 4 + 4 + 64 // 4)
 TURN = 2 + 1 + 2 + 1 + 2  # ldr, add, ldr, sub, bne: cycles by Arm's reference manual
 

@@ -25,9 +25,9 @@ class PicoSim(Machine):
     flash: file of the 2 MB flash image, made if absent, kept afterwards; without it a scratch file
     that lives until stop(). adc: {channel: value}, pins: {GPIO: 0 or 1}: what is connected.
     speed: simulated seconds per real second at most, 0 for as fast as possible. seed: makes the
-    chip's random bits repeatable. id: its unique id, 16 hexadecimal digits. xip_cache: let reads of
-    flash take the time that they take through its cache; see docs/simulator.md. hangup: hang up the
-    pty while the board resets, as USB does; else only the bytes in flight are lost.
+    chip's random bits repeatable. id: its unique id, 16 hexadecimal digits. xip_cache: let reads
+    of flash take the time that they take through its cache; see docs/simulator.md. hangup: hang up
+    the pty while the board resets, as USB does; else only the bytes in flight are lost.
     on_event(dict): called with each event, from a thread of its own.
     """
 
