@@ -10,6 +10,7 @@ _WHERE = {
     "Gateway": "gateway",
     "Param": "params",
     "ProtocolError": "errors",
+    "Tokenizer": "infer.tokenizer",
     "ToolError": "errors",
 }
 
