@@ -134,11 +134,13 @@ $(B)/unix-asan/micropython: $(PORT_DEPS) $(B)/unix.config
 	@touch $@
 
 .PHONY: qemu
-qemu: $(B)/cortex-m3/firmware.elf ## the Cortex-M3 firmware for qemu: build/cortex-m3/firmware.elf
-$(B)/cortex-m3/firmware.elf: $(PORT_DEPS)
+qemu: $(B)/cortex-m3/firmware.elf $(B)/cortex-m4f/firmware.elf ## firmware for qemu: build/cortex-m3/firmware.elf, build/cortex-m4f/firmware.elf
+$(B)/cortex-m3/firmware.elf: QEMU_BOARD := MCPGW_CORTEX_M3
+$(B)/cortex-m4f/firmware.elf: QEMU_BOARD := MCPGW_CORTEX_M4F
+$(B)/cortex-m3/firmware.elf $(B)/cortex-m4f/firmware.elf: $(PORT_DEPS)
 	$(call needs,arm-none-eabi-gcc)
 	$(call fresh,$(B)/config)
-	$(call make_port,qemu) BOARD=MCPGW_CORTEX_M3 BOARD_DIR=$(abspath boards/MCPGW_CORTEX_M3)
+	$(call make_port,qemu) BOARD=$(QEMU_BOARD) BOARD_DIR=$(abspath boards)/$(QEMU_BOARD)
 	@touch $@
 
 .PHONY: pico
@@ -215,7 +217,7 @@ lint: $(VENV)/.stamp ## style: ruff, and no file longer than 450 lines
 
 .PHONY: clean
 clean: ## remove the built firmware
-	rm -rf $(B)/unix $(B)/unix-asan $(B)/cortex-m3 $(B)/pico
+	rm -rf $(B)/unix $(B)/unix-asan $(B)/cortex-m3 $(B)/cortex-m4f $(B)/pico
 
 .PHONY: distclean
 distclean: ## remove everything made here; downloaded sources stay in the cache

@@ -96,6 +96,12 @@ def cortex_m3(_targets, tmp_path_factory):
 
 
 @pytest.fixture
+def cortex_m4f(_targets, tmp_path_factory):
+    """The Cortex-M4F board as a target, on which board_cost.instructions() counts."""
+    return _target("cortex-m4f", _targets, tmp_path_factory)
+
+
+@pytest.fixture
 def unix(_targets, tmp_path_factory):
     """The unix build as a target; .micropython is its path."""
     return _target("unix", _targets, tmp_path_factory)

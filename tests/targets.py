@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mcpgw.sim import CortexM3Sim, PicoSim
+from mcpgw.sim import CortexM3Sim, CortexM4FSim, PicoSim
 from waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -19,9 +19,19 @@ FIRMWARE = {
     "unix": "unix/micropython",
     "unix-asan": "unix-asan/micropython",
     "cortex-m3": "cortex-m3/firmware.elf",
+    "cortex-m4f": "cortex-m4f/firmware.elf",
     "pico": "pico/firmware.uf2",
 }
-MAKE = {"unix": "unix", "unix-asan": "unix-asan", "cortex-m3": "qemu", "pico": "pico"}
+MAKE = {
+    "unix": "unix",
+    "unix-asan": "unix-asan",
+    "cortex-m3": "qemu",
+    "cortex-m4f": "qemu",
+    "pico": "pico",
+}
+
+
+AGAIN_S = 3  # of silence, before a board is asked again for its raw REPL
 
 
 class TargetError(AssertionError):
@@ -132,12 +142,20 @@ class RawREPL:
             raise TimeoutError(f"the board is silent or still running; it printed:\n{text}")
         self.pending += data
 
-    def until(self, ending):
-        """Read up to and including `ending`; returns what came before it."""
+    def until(self, ending, again=b""):
+        """Read up to and including `ending`; returns what came before it. again: what to send each
+        time that nothing more comes for a while."""
         seen = 0
+        heard = time.monotonic()
         while (at := self.pending.find(ending, seen)) < 0:
             seen = max(0, len(self.pending) - len(ending))
+            before = len(self.pending)
             self._fill(self.pending)
+            if len(self.pending) > before:
+                heard = time.monotonic()
+            elif again and time.monotonic() - heard > AGAIN_S:
+                self.port.write(again)
+                heard = time.monotonic()
         found, self.pending = self.pending[:at], self.pending[at + len(ending) :]
         return found
 
@@ -150,7 +168,9 @@ class RawREPL:
     def enter(self):
         """Interrupt what runs, soft-reset into the raw REPL."""
         self.port.write(b"\r\x03\x03\r\x01")
-        self.until(self.BANNER)
+        # A program that the interrupt catches as it reads may have taken what follows it. Asked
+        # twice, the board says so twice before it comes to the reset.
+        self.until(self.BANNER, again=b"\r\x01")
         self.port.write(b"\x04")
         self.until(b"soft reboot\r\n")
         self.until(self.BANNER)
@@ -188,6 +208,8 @@ def make_target(name, folder):
         return UnixTarget(folder)
     if name == "pico":
         sim = PicoSim(firmware(name), flash=folder / "pico-flash.img")
+    elif name == "cortex-m4f":
+        sim = CortexM4FSim(firmware(name), icount=6)  # board_cost counts instructions on it
     else:
         sim = CortexM3Sim(firmware(name))
     return BoardTarget(name, sim.start())

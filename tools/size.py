@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {
     "unix": ("unix/micropython", ""),
     "cortex-m3": ("cortex-m3/firmware.elf", "arm-none-eabi-"),
+    "cortex-m4f": ("cortex-m4f/firmware.elf", "arm-none-eabi-"),
     "pico": ("pico/firmware.elf", "arm-none-eabi-"),
 }
 PROFILE = ROOT / "boards/MCPGW_PICO/profile.json"

@@ -1,10 +1,14 @@
 // MicroPython's qemu port starts with a REPL.  This makes it start as boards do: _boot.py, boot.py,
-// then main.py (each frozen or in the file system), and after them the REPL.
+// then main.py (each frozen or in the file system), and after them the REPL.  And it switches on the
+// floating-point unit, which the port does not know.
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "shared/runtime/pyexec.h"
 
+void __real_mp_semihosting_init(void);
+void __wrap_mp_semihosting_init(void);
 int __real_pyexec_friendly_repl(void);
 int __real_pyexec_raw_repl(void);
 int __wrap_pyexec_friendly_repl(void);
@@ -38,4 +42,13 @@ int __wrap_pyexec_friendly_repl(void) {
 
 int __wrap_pyexec_raw_repl(void) {
     return start_then(__real_pyexec_raw_repl, false);
+}
+
+// The first that the port calls after a reset: before it no float has been touched.
+void __wrap_mp_semihosting_init(void) {
+    #if defined(__ARM_FP)
+    *(volatile uint32_t *)0xe000ed88 |= 0xfu << 20; // CPACR: full access to coprocessors 10 and 11
+    __asm volatile ("dsb\n\tisb" ::: "memory");
+    #endif
+    __real_mp_semihosting_init();
 }

@@ -129,12 +129,16 @@ def test_it_runs_without_commands(tmp_path):
         assert repl(port, "print('again')") == "again\n"
 
 
-def test_cortex_m3():
-    with Command("cortex-m3", targets.firmware("cortex-m3")) as sim:
-        assert repl(sim.port(), "print('m3')") == "m3\n"
+@pytest.mark.parametrize("board", ["cortex-m3", "cortex-m4f"])
+def test_cortex_m(board):
+    with Command(board, targets.firmware(board)) as sim:
+        assert repl(sim.port(), "print('here')") == "here\n"
 
 
-@pytest.mark.parametrize("board, target", [("pico", "make pico"), ("cortex-m3", "make qemu")])
+@pytest.mark.parametrize(
+    "board, target",
+    [("pico", "make pico"), ("cortex-m3", "make qemu"), ("cortex-m4f", "make qemu")],
+)
 def test_no_firmware(board, target, tmp_path):
     done = finished(board, tmp_path / "none")
     assert done.returncode == 1
@@ -193,6 +197,7 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path):
         (["pico", pico, "--speed", "-1"], "greater"),
         (["pico", text], "UF2"),
         (["cortex-m3", text], "ELF"),
+        (["cortex-m4f", targets.firmware("cortex-m4f"), "--rom", tmp_path / "none"], "exist"),
     ):
         done = finished(*arguments)
         assert done.returncode in (1, 2)

@@ -79,7 +79,7 @@ def test_missing_tools_are_worth_a_note(capsys, machine, monkeypatch):
     code, found = doctor(capsys)
     assert code == 0
     assert found["sim pico"]["state"] == "note" and "node" in found["sim pico"]["found"]
-    assert found["sim cortex-m3"]["todo"] == "apt install qemu-system-arm"
+    assert found["sim cortex-m"]["todo"] == "apt install qemu-system-arm"
     assert found["picotool"]["state"] == "note"
     builds = found["firmware builds"]
     assert builds["state"] == "note" and "gcc-arm-none-eabi" in builds["todo"]

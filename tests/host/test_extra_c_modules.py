@@ -48,7 +48,7 @@ def test_extra_c_modules_are_in_every_port(tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     program = [build / "unix/micropython", "-c", "import users_own; print(users_own.answer())"]
     assert subprocess.run(program, capture_output=True, text=True).stdout == "42\n"
-    for elf in ("cortex-m3/firmware.elf", "pico/firmware.elf"):
+    for elf in ("cortex-m3/firmware.elf", "cortex-m4f/firmware.elf", "pico/firmware.elf"):
         names = subprocess.run(
             ["arm-none-eabi-nm", build / elf], capture_output=True, text=True, check=True
         ).stdout

@@ -110,7 +110,7 @@ def test_boards_are_found_where_there_is_no_checkout(tmp_path):
 
 def test_wrong_use_is_one_line(capsys, alone):
     assert "--list" in fails(capsys, "flash")
-    assert "no board 'picoo'; there are cortex-m3, esp32s3, pico" in fails(
+    assert "no board 'picoo'; there are cortex-m3, cortex-m4f, esp32s3, pico" in fails(
         capsys, "flash", "picoo"
     )
     said = fails(capsys, "flash", "cortex-m3")

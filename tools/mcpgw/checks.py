@@ -125,9 +125,9 @@ def _simulators():
         yield _check("sim pico", NOTE, *_split(str(e)))
     qemu = shutil.which("qemu-system-arm")
     if qemu:
-        yield _check("sim cortex-m3", OK, _version(qemu))
+        yield _check("sim cortex-m", OK, _version(qemu))
     else:
-        yield _check("sim cortex-m3", NOTE, "no qemu-system-arm", "apt install qemu-system-arm")
+        yield _check("sim cortex-m", NOTE, "no qemu-system-arm", "apt install qemu-system-arm")
 
 
 def _picotool():

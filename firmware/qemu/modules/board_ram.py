@@ -1,7 +1,8 @@
-"""A file system for the emulated board, which has no flash.
+"""File systems for the emulated board, which has no flash: they lie in memory that the firmware
+does not use otherwise.
 
-It lies in memory that the firmware does not use otherwise, so it lasts over soft resets (and over
-mpremote sessions) until the emulator ends.
+/ lasts over soft resets (and over mpremote sessions) until the emulator ends. /rom is there if the
+emulator was told to load an image of one; its files can be used in place, as on a board.
 """
 
 import sys
@@ -13,6 +14,8 @@ from micropython import const
 _START = const(0x21000000)  # 16 MB of PSRAM
 _BLOCK = const(4096)
 _BLOCKS = const(256)
+_ROM = const(0x21400000)  # up to the end of the PSRAM
+_ROM_BYTES = const(0xC00000)
 
 
 class _RamDisk:
@@ -33,7 +36,7 @@ class _RamDisk:
 
 
 def mount():
-    """Mount the disk at /, making its file system at the first start."""
+    """Mount the disk at /, making its file system at the first start, and the ROM at /rom."""
     disk = _RamDisk()
     try:
         fs = vfs.VfsLfs2(disk)
@@ -42,3 +45,9 @@ def mount():
         fs = vfs.VfsLfs2(disk)
     vfs.mount(fs, "/")
     sys.path.append("/lib")
+    try:
+        rom = vfs.VfsRom(uctypes.bytearray_at(_ROM, _ROM_BYTES))
+    except OSError:  # none was loaded
+        return
+    vfs.mount(rom, "/rom")
+    sys.path += ["/rom", "/rom/lib"]

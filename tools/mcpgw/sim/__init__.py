@@ -1,4 +1,5 @@
-"""Simulated boards that run the real firmware: an RP2040 Pico and a Cortex-M3.
+"""Simulated boards that run the real firmware: an RP2040 Pico, a Cortex-M3 and a
+Cortex-M4F.
 
 from mcpgw.sim import PicoSim
 
@@ -9,8 +10,8 @@ with PicoSim("build/pico/firmware.uf2", adc={0: 2048}) as board:
     board.restart()             # with what the flash held
 """
 
-from .cortex import CortexM3Sim
+from .cortex import CortexM3Sim, CortexM4FSim
 from .errors import SimError
 from .pico import PicoSim
 
-__all__ = ["CortexM3Sim", "PicoSim", "SimError"]
+__all__ = ["CortexM3Sim", "CortexM4FSim", "PicoSim", "SimError"]

@@ -13,8 +13,7 @@ import typer
 
 from ..board import tree_root
 from . import install
-from .cortex import DEFAULT_FIRMWARE as CORTEX_FIRMWARE
-from .cortex import CortexM3Sim
+from .cortex import CortexM3Sim, CortexM4FSim
 from .errors import SimError
 from .pico import DEFAULT_FIRMWARE as PICO_FIRMWARE
 from .pico import PicoSim
@@ -67,6 +66,9 @@ def pico(
         float, typer.Option(min=0, help="times real time at most, 0: no limit")
     ] = 1.0,
     id: Annotated[str, typer.Option(help="unique id, 16 hexadecimal digits")] = "e660000000000001",
+    xip_cache: Annotated[
+        bool, typer.Option("--xip-cache", help="count the time that reading flash takes")
+    ] = False,
     hangup: Annotated[bool, typer.Option(help="hang up the port while the board resets")] = True,
 ):
     """Run a Raspberry Pi Pico image."""
@@ -81,6 +83,7 @@ def pico(
             speed=speed,
             seed=seed,
             id=id,
+            xip_cache=xip_cache,
             hangup=hangup,
             on_event=_show,
         )
@@ -90,19 +93,41 @@ def pico(
         _run(board, f"flash {board.flash_path}")
 
 
+_LINK = typer.Option(help="symbolic link to keep at the port")
+_TCP = typer.Option(help="serve the console on this TCP port")
+_ICOUNT = typer.Option(help="an instruction takes 2**N ns: deterministic costs")
+_ROM = typer.Option(help="image of a ROM file system to have at /rom")
+
+
 @app.command("cortex-m3")
 def cortex_m3(
-    firmware: Annotated[Path, typer.Argument(help="an .elf image")] = CORTEX_FIRMWARE,
-    link: Annotated[Path | None, typer.Option(help="symbolic link to keep at the port")] = None,
-    tcp: Annotated[int | None, typer.Option(help="serve the console on this TCP port")] = None,
-    icount: Annotated[
-        int | None, typer.Option(help="an instruction takes 2**N ns: deterministic costs")
-    ] = None,
+    firmware: Annotated[Path, typer.Argument(help="an .elf image")] = CortexM3Sim.default_firmware,
+    link: Annotated[Path | None, _LINK] = None,
+    tcp: Annotated[int | None, _TCP] = None,
+    icount: Annotated[int | None, _ICOUNT] = None,
+    rom: Annotated[Path | None, _ROM] = None,
 ):
     """Run a Cortex-M3 image in QEMU (machine mps2-an385)."""
+    _cortex(CortexM3Sim, firmware, link=link, tcp=tcp, icount=icount, rom=rom)
+
+
+@app.command("cortex-m4f")
+def cortex_m4f(
+    firmware: Annotated[
+        Path, typer.Argument(help="an .elf image")
+    ] = CortexM4FSim.default_firmware,
+    link: Annotated[Path | None, _LINK] = None,
+    tcp: Annotated[int | None, _TCP] = None,
+    icount: Annotated[int | None, _ICOUNT] = None,
+    rom: Annotated[Path | None, _ROM] = None,
+):
+    """Run a Cortex-M4F image in QEMU (machine mps2-an386)."""
+    _cortex(CortexM4FSim, firmware, link=link, tcp=tcp, icount=icount, rom=rom)
+
+
+def _cortex(sim, firmware, **options):
     with _errors():
-        firmware = _built(firmware, CORTEX_FIRMWARE)
-        _run(CortexM3Sim(firmware, link=link, tcp=tcp, icount=icount))
+        _run(sim(_built(firmware, sim.default_firmware), **options))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A simulated board as a process and a serial port: what PicoSim and CortexM3Sim share."""
+"""A simulated board as a process and a serial port: what PicoSim and CortexSim share."""
 
 import contextlib
 import os

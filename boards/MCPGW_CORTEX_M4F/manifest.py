@@ -1,0 +1,2 @@
+# ruff: noqa: F821 (makemanifest.py provides these functions)
+include("../../firmware/qemu/manifest.py")

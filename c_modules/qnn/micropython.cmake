@@ -1,0 +1,10 @@
+add_library(usermod_qnn INTERFACE)
+
+file(GLOB QNN_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/qnn_*.c)
+list(FILTER QNN_SOURCES EXCLUDE REGEX "_host\\.c$")
+
+target_sources(usermod_qnn INTERFACE ${QNN_SOURCES})
+
+target_include_directories(usermod_qnn INTERFACE ${CMAKE_CURRENT_LIST_DIR})
+
+target_link_libraries(usermod INTERFACE usermod_qnn)

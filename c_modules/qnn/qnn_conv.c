@@ -1,0 +1,67 @@
+// Convolution as a matrix product: the input under the kernel is gathered into rows, a few positions of the
+// output at a time.
+
+#include <string.h>
+
+#include "qnn_kernels.h"
+
+// Rows begin at multiples of 4.
+static uint32_t row_stride(const qnn_conv_t *c) {
+    return (c->dense.depth + 3) & ~3u;
+}
+
+uint64_t qnn_conv_scratch(const qnn_conv_t *c) {
+    return qnn_conv_is_direct(c) ? 0 : row_stride(c);
+}
+
+// One row of the kernel's window, kernel_w places of in_c values from the input row `line`, beginning at
+// column x0 (which may lie outside).
+static void gather_line(const qnn_conv_t *c, const int8_t *line, int64_t x0, int8_t *to) {
+    int8_t zero = (int8_t)c->dense.x_zero;
+    if (c->dilation_w == 1 && x0 >= 0 && x0 + c->kernel_w <= c->in_w) {
+        memcpy(to, line + (uint32_t)x0 * c->in_c, (size_t)c->kernel_w * c->in_c);
+        return;
+    }
+    for (uint32_t k = 0; k < c->kernel_w; k++, x0 += c->dilation_w, to += c->in_c) {
+        if (x0 >= 0 && x0 < c->in_w) {
+            memcpy(to, line + (uint32_t)x0 * c->in_c, c->in_c);
+        } else {
+            memset(to, zero, c->in_c);
+        }
+    }
+}
+
+static void gather(const qnn_conv_t *c, uint32_t position, int8_t *to) {
+    uint32_t ox = position % c->out_w;
+    uint32_t oy = position / c->out_w % c->out_h;
+    const int8_t *image = c->x + position / c->out_w / c->out_h * c->in_h * c->in_w * c->in_c;
+    int64_t y = (int64_t)oy * c->stride_h - c->pad_top;
+    int64_t x = (int64_t)ox * c->stride_w - c->pad_left;
+    uint32_t line = c->kernel_w * c->in_c;
+    for (uint32_t k = 0; k < c->kernel_h; k++, y += c->dilation_h, to += line) {
+        if (y >= 0 && y < c->in_h) {
+            gather_line(c, image + (uint32_t)y * c->in_w * c->in_c, x, to);
+        } else {
+            memset(to, (int8_t)c->dense.x_zero, line);
+        }
+    }
+}
+
+void qnn_conv(const qnn_conv_t *c, uint32_t from, uint32_t to) {
+    if (qnn_conv_is_direct(c)) {
+        qnn_matmul(&c->dense, c->x + from * c->in_c, c->in_c, to - from, c->y + from * c->out_c, c->out_c,
+            0, c->out_c);
+        return;
+    }
+    uint32_t stride = row_stride(c);
+    uint32_t rows = c->scratch_len / stride;
+    int8_t *scratch = (int8_t *)c->scratch;
+    while (from < to) {
+        uint32_t n = to - from < rows ? to - from : rows;
+        for (uint32_t i = 0; i < n; i++) {
+            gather(c, from + i, scratch + i * stride);
+        }
+        qnn_matmul(&c->dense, scratch, stride, n, c->y + from * c->out_c, c->out_c, 0, c->out_c);
+        from += n;
+    }
+}

@@ -1,0 +1,93 @@
+// What the engine and its kernels agree on: operators as decoded from the file, and the kernels that a
+// faster version may replace. Internal to this module.
+//
+// A kernel works on "units", the smallest pieces that qnn_step() cuts an operator into; which piece that is
+// stands at each function. Units may be done in several calls, in order. Tensors are NHWC int8.
+//
+// Input and output may overlap where a hostile file says so; that gives nonsense, and must not read or
+// write outside of the two. So no `restrict` on them, and no memcpy() from one to the other.
+
+#ifndef QNN_KERNELS_H
+#define QNN_KERNELS_H
+
+#include <stdint.h>
+
+#include "qnn_math.h"
+
+// How weights lie in the file: the byte `layout` of an operator.
+enum {
+    QNN_LAYOUT_PLAIN = 0, // [out][kernel_h][kernel_w][in], depthwise [kernel_h][kernel_w][channel]
+};
+
+// Longest sum of products: 65536 * 128 * 128 = 2^30, so that no accumulator overflows before the bias.
+#define QNN_DEPTH_MAX (65536)
+
+// An accumulator to an output: act(zero + requantise(acc + bias)).
+// bias has the input's zero point folded in: bias - x_zero * sum(weights of the channel). Kernels add
+// x * w as it stands, and places outside of the image count as x_zero.
+typedef struct {
+    const int32_t *bias;       // [channels]
+    const int32_t *multiplier; // [channels], or one when step is 0; 0..2^31 - 1
+    const int8_t *shift;       // likewise; -31..30, negative is to the right
+    uint32_t step;             // 1: one multiplier for each channel; 0: one for all
+    int32_t zero;              // zero point of the output
+    int32_t min;               // range of the fused activation, within int8
+    int32_t max;
+} qnn_scale_t;
+
+// FULLY_CONNECTED and the inner part of CONV_2D: channels x depth weights.
+typedef struct {
+    const int8_t *weights; // aligned to 4
+    qnn_scale_t scale;
+    uint32_t depth;
+    uint32_t channels;
+    int32_t x_zero;
+    uint8_t layout;
+} qnn_dense_t;
+
+// CONV_2D and DEPTHWISE_CONV_2D.
+typedef struct {
+    qnn_dense_t dense; // depth: kernel_h * kernel_w * in_c, depthwise kernel_h * kernel_w
+    const int8_t *x;   // [batches][in_h][in_w][in_c]
+    int8_t *y;         // [batches][out_h][out_w][out_c]
+    uint8_t *scratch;  // aligned to 8, part of the arena, free during this operator
+    uint32_t scratch_len;
+    uint32_t batches, in_h, in_w, in_c, out_h, out_w, out_c;
+    uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+} qnn_conv_t;
+
+static inline int8_t qnn_requantise(const qnn_scale_t *s, uint32_t channel, int32_t acc) {
+    // Wraps where the reference would overflow; only a hostile file gets there.
+    acc = (int32_t)((uint32_t)acc + (uint32_t)s->bias[channel]);
+    uint32_t i = channel * s->step;
+    int32_t v = qnn_multiply(acc, s->multiplier[i], s->shift[i]);
+    return qnn_clamp(qnn_add_wrap(v, s->zero), s->min, s->max);
+}
+
+// y[p * y_stride + c] for positions p < positions, channels from <= c < to;
+// x + p * x_stride are dense->depth values each.
+void qnn_matmul(const qnn_dense_t *dense, const int8_t *x, uint32_t x_stride, uint32_t positions, int8_t *y,
+    uint32_t y_stride, uint32_t from, uint32_t to);
+
+// Unit: one position of the output, over all channels.
+void qnn_conv(const qnn_conv_t *c, uint32_t from, uint32_t to);
+
+// Unit: one row of the output.
+void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to);
+
+// Bytes of weights that a layout takes, 0: no such layout for that operator. What comes out is checked
+// against the file before any kernel runs.
+uint64_t qnn_dense_weights(uint8_t layout, uint32_t channels, uint32_t depth);
+uint64_t qnn_depthwise_weights(uint8_t layout, uint32_t channels, uint32_t depth);
+
+// Least scratch that a kernel works with. c->dense, c's sizes and layout are set, its pointers are not.
+uint64_t qnn_conv_scratch(const qnn_conv_t *c);
+uint64_t qnn_depthwise_scratch(const qnn_conv_t *c);
+
+// Whether the positions of the input are the rows of the product as they lie: 1x1, stride 1, no padding.
+static inline int qnn_conv_is_direct(const qnn_conv_t *c) {
+    return c->kernel_h == 1 && c->kernel_w == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_top == 0
+        && c->pad_left == 0 && c->out_h == c->in_h && c->out_w == c->in_w;
+}
+
+#endif // QNN_KERNELS_H

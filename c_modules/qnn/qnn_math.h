@@ -1,0 +1,43 @@
+// The reference's fixed-point arithmetic, with its double rounding (gemmlowp's
+// SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT, each of which rounds).
+
+#ifndef QNN_MATH_H
+#define QNN_MATH_H
+
+#include <stdint.h>
+
+static inline int32_t qnn_add_wrap(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+static inline int8_t qnn_clamp(int32_t v, int32_t min, int32_t max) {
+    return (int8_t)(v < min ? min : v > max ? max : v);
+}
+
+// a * b / 2^31, ties away from zero.
+static inline int32_t qnn_high_mul(int32_t a, int32_t b) {
+    if (a == INT32_MIN && b == INT32_MIN) {
+        return INT32_MAX;
+    }
+    int64_t ab = (int64_t)a * b;
+    // Shifting rounds down where the reference divides toward zero: one less for negative products.
+    return (int32_t)((ab + (ab >= 0 ? 1 << 30 : (1 << 30) - 1)) >> 31);
+}
+
+// x / 2^exponent, 0 <= exponent <= 31, ties away from zero.
+static inline int32_t qnn_divide_pot(int32_t x, int exponent) {
+    int32_t mask = (int32_t)((1u << exponent) - 1);
+    int32_t remainder = x & mask;
+    int32_t threshold = (mask >> 1) + (x < 0);
+    return (x >> exponent) + (remainder > threshold);
+}
+
+// x * multiplier / 2^31 * 2^shift; -31 <= shift <= 30.
+static inline int32_t qnn_multiply(int32_t x, int32_t multiplier, int shift) {
+    if (shift > 0) {
+        return qnn_high_mul((int32_t)((uint32_t)x << shift), multiplier);
+    }
+    return qnn_divide_pot(qnn_high_mul(x, multiplier), -shift);
+}
+
+#endif // QNN_MATH_H
