@@ -106,17 +106,33 @@ class Spectrum:
             self._scale()
             half = size >> 1
             turn = n // size
-            for k in range(half):
+            # k = 0: the factor is 1.
+            for i in range(0, n, size):
+                j = i + half
+                a = re[i]
+                b = re[j]
+                re[i] = a + b
+                re[j] = a - b
+                a = im[i]
+                b = im[j]
+                im[i] = a + b
+                im[j] = a - b
+            yield
+            for k in range(1, half):
                 c = cos[k * turn]
                 s = sin[k * turn]
                 for i in range(k, n, size):
                     j = i + half
-                    a = (c * re[j] - s * im[j]) >> 13
-                    b = (c * im[j] + s * re[j]) >> 13
-                    re[j] = re[i] - a
-                    im[j] = im[i] - b
-                    re[i] += a
-                    im[i] += b
+                    a = re[j]
+                    b = im[j]
+                    x = (c * a - s * b) >> 13
+                    y = (c * b + s * a) >> 13
+                    a = re[i]
+                    b = im[i]
+                    re[i] = a + x
+                    im[i] = b + y
+                    re[j] = a - x
+                    im[j] = b - y
                 if not k & 7:
                     yield
             size <<= 1
