@@ -1,10 +1,14 @@
 # ruff: noqa: F821 (makemanifest.py provides these functions)
 # Frozen into every port: the gateway, and the asyncio it runs on.
 #
-# network=False is for boards without one: it leaves out what only HTTP needs.
+# network=False is for boards without one: it leaves out what only HTTP needs. arrays=True is for
+# firmware with ulab that leaves c_modules/qnn out.
 import os
 
-options.defaults(network=True)
+options.defaults(network=True, arrays=False)
+
+# Runs models over arrays where there is no _qnn.
+_ARRAYS = ("infer/arrays",)
 
 _NETWORK = (
     "auth",
@@ -28,15 +32,13 @@ _NETWORK = (
 )
 
 include("$(MPY_DIR)/extmod/asyncio")
-if options.network:
-    package("mcp_gw", base_path="..")
-else:
-    # The folder of this file: makemanifest.py makes it the current one.
-    top = os.path.join("..", "mcp_gw")
-    files = []
-    for folder, _, names in os.walk(top):
-        for name in names:
-            path = os.path.relpath(os.path.join(folder, name), top)
-            if name.endswith(".py") and not path.startswith(_NETWORK):
-                files.append(path)
-    package("mcp_gw", files=sorted(files), base_path="..")
+left_out = (() if options.network else _NETWORK) + (() if options.arrays else _ARRAYS)
+# The folder of this file: makemanifest.py makes it the current one.
+top = os.path.join("..", "mcp_gw")
+files = []
+for folder, _, names in os.walk(top):
+    for name in names:
+        path = os.path.relpath(os.path.join(folder, name), top)
+        if name.endswith(".py") and not path.startswith(left_out):
+            files.append(path)
+package("mcp_gw", files=sorted(files), base_path="..")

@@ -8,8 +8,10 @@ __version__ = "0.1.0"
 _WHERE = {
     "Context": "context",
     "Gateway": "gateway",
+    "Model": "infer.model",
     "Param": "params",
     "ProtocolError": "errors",
+    "Stream": "infer.stream",
     "ToolError": "errors",
 }
 

@@ -1,4 +1,4 @@
-"""What a user declares on a Gateway: tools, resources, prompts, upstreams, a queue."""
+"""What a user declares on a Gateway: tools, resources, prompts, upstreams, a queue, models."""
 
 from .errors import ConfigError
 from .registry import Resource, Tool, check_name
@@ -6,6 +6,10 @@ from .registry import Resource, Tool, check_name
 
 class Declares:
     """The part of Gateway that takes declarations."""
+
+    models = None  # the infer.store.Store, once there is a model
+    streams = None  # name -> infer.stream.Stream
+    built_in = None  # names of the tools that are offered for them
 
     def tool(self, description="", **kw):
         """Decorator: offer a function as a tool.
@@ -144,6 +148,19 @@ class Declares:
         ring.mount()
         outbox = self._hub().forwarder.outbox = Outbox(ring, self.clock.unix)
         return outbox
+
+    def model(self, name, source, **options):
+        """Run the model of an .mgm file (path, or buffer) under this name, and offer the tools
+        that it makes possible (docs/models.md): `classify` for one with labels, `analyze` for an
+        autoencoder, `complete` and `count_tokens` for a language model.
+
+        labels: names of its classes, in place of those in the file. verify: whether its checksum
+        is looked at now (default: True). Returns the Model; it takes RAM when it runs, within the
+        setting model_ram. Raises ConfigError.
+        """
+        from .infer.offer import add
+
+        return add(self, name, source, **options)
 
 
 def _sorted_out(kw, *known):

@@ -1,8 +1,8 @@
 """Who is told of changes: sessions of legacy clients, and streams of subscriptions/listen."""
 
 from .errors import INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY, ProtocolError
-from .protocol.jsonvalue import dumps
-from .protocol.results import notification
+from .protocol.jsonvalue import checked, dumps
+from .protocol.results import LEVELS, notification
 
 _TASKS = "io.modelcontextprotocol/tasks"
 _KINDS = {
@@ -133,3 +133,17 @@ def tell_updated(sessions, uri):
             for listen in list(session.listens.values()):
                 if uri in listen.uris:
                     listen.send(method, params)
+
+
+def tell_message(sessions, level, data, logger):
+    """A log message that belongs to no request, to the clients with a handshake that want its
+    level (those without one are told through what they listen to). level: one of results.LEVELS;
+    data: anything with a JSON form."""
+    severity = LEVELS.index(level)
+    params = checked({"level": level, "logger": logger, "data": data})
+    if params is None:
+        raise ValueError("log data without a JSON form")
+    for session in list(sessions):
+        least = LEVELS.index("info") if session.log_level is None else session.log_level
+        if session.initialized and session.out and severity >= least:
+            _tell(session.out, notification("notifications/message", params))

@@ -1,6 +1,7 @@
 add_library(usermod_qnn INTERFACE)
 
 file(GLOB QNN_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/qnn_*.c)
+list(FILTER QNN_SOURCES EXCLUDE REGEX "_host\\.c$")
 
 target_sources(usermod_qnn INTERFACE ${QNN_SOURCES})
 

@@ -3,6 +3,9 @@
 
 #include "qnn_decode.h"
 
+// Most MACs, or what takes about as long, of a unit.
+#define MAX_UNIT (1u << 24)
+
 typedef struct {
     const qnn_file_t *file;
     qnn_error_t *error;
@@ -345,7 +348,8 @@ static int check_op(check_t *c, const uint8_t *tensors, uint32_t count, uint64_t
             code = check_float(c, &op);
             break;
     }
-    if (code == QNN_OK && (op.units == 0 || op.units > INT32_MAX)) {
+    // A step does at least one unit: that is what a hostile file can make it take.
+    if (code == QNN_OK && (op.units == 0 || op.units > INT32_MAX || op.cost > MAX_UNIT)) {
         return fail(c, QNN_E_SHAPE, p + 4);
     }
     return code;

@@ -7,12 +7,9 @@ int qnn_fail(const qnn_file_t *file, const void *at, int code, qnn_error_t *erro
     return error->code = code;
 }
 
-const void *qnn_table(const qnn_file_t *file, int in_data, uint32_t offset, uint32_t count, uint32_t size,
-    qnn_error_t *error) {
-    uint32_t from = in_data ? file->data : file->body;
-    uint32_t length = in_data ? file->data_len : file->body_len;
-    if ((offset & 3) != 0 || offset < from || offset - from > length || count > (length - (offset - from)) / size) {
-        error->code = in_data ? QNN_E_DATA : QNN_E_BODY;
+const void *qnn_table(const qnn_file_t *file, uint32_t offset, uint32_t count, uint32_t size, qnn_error_t *error) {
+    if (!qnn_in_data(file, offset, (uint64_t)count * size, 4)) {
+        error->code = QNN_E_DATA;
         error->at = offset;
         return NULL;
     }

@@ -42,10 +42,9 @@ typedef struct {
     uint16_t count;
 } qnn_features_t;
 
-// A table of `count` records of `size` bytes at `offset`, all of it in the body, or in the data section,
-// on a multiple of 4. Returns NULL, and notes the error at `offset`, if it is not.
-const void *qnn_table(const qnn_file_t *file, int in_data, uint32_t offset, uint32_t count, uint32_t size,
-    qnn_error_t *error);
+// A table of `count` records of `size` bytes at `offset`, all of it in the data section and on a multiple of
+// 4. Returns NULL, and notes the error, if it is not.
+const void *qnn_table(const qnn_file_t *file, uint32_t offset, uint32_t count, uint32_t size, qnn_error_t *error);
 
 // Note an error at a place in the file. Returns the code.
 int qnn_fail(const qnn_file_t *file, const void *at, int code, qnn_error_t *error);

@@ -6,15 +6,14 @@
 typedef struct {
     uint16_t n_features, n_outputs;
     uint8_t k, width, by_distance, is_classes;
-    uint32_t features; // in the body
-    uint32_t keys, n_keys, vectors, n_vectors, answers; // in the data
+    uint32_t features, keys, n_keys, vectors, n_vectors, answers;
 } body_t;
 
 int qnn_neighbours_open(qnn_neighbours_t *n, const qnn_file_t *file, qnn_error_t *error) {
     error->code = QNN_OK;
-    const body_t *b = qnn_table(file, 0, file->body, 1, sizeof(*b), error);
-    if (b == NULL) {
-        return error->code;
+    const body_t *b = (const void *)(file->bytes + file->body);
+    if (file->body_len < sizeof(*b)) {
+        return qnn_fail(file, b, QNN_E_BODY, error);
     }
     if (b->n_features == 0 || b->n_outputs == 0 || b->k == 0 || b->k > QNN_MAX_K || b->k > b->n_vectors
         || (b->width != 1 && b->width != 2) || b->by_distance > 1 || b->is_classes > 1) {
@@ -30,11 +29,11 @@ int qnn_neighbours_open(qnn_neighbours_t *n, const qnn_file_t *file, qnn_error_t
     // Rows begin on a multiple of 4 bytes.
     uint32_t row = ((uint32_t)b->n_features * b->width + 3) & ~(uint32_t)3;
     n->stride = row / b->width;
-    n->features.records = qnn_table(file, 0, b->features, b->n_features, sizeof(qnn_feature_t), error);
-    n->features.keys = qnn_table(file, 1, b->keys, b->n_keys, sizeof(int32_t), error);
-    n->vectors = qnn_table(file, 1, b->vectors, b->n_vectors, row, error);
+    n->features.records = qnn_table(file, b->features, b->n_features, sizeof(qnn_feature_t), error);
+    n->features.keys = qnn_table(file, b->keys, b->n_keys, sizeof(int32_t), error);
+    n->vectors = qnn_table(file, b->vectors, b->n_vectors, row, error);
     uint32_t answer = b->is_classes ? sizeof(uint16_t) : b->n_outputs * sizeof(int32_t);
-    const void *answers = qnn_table(file, 1, b->answers, b->n_vectors, answer, error);
+    const void *answers = qnn_table(file, b->answers, b->n_vectors, answer, error);
     n->classes = b->is_classes ? answers : NULL;
     n->targets = b->is_classes ? NULL : answers;
     if (error->code != QNN_OK || qnn_features_check(&n->features, file, error) != QNN_OK) {

@@ -9,8 +9,7 @@
 typedef struct {
     uint16_t n_features, n_outputs, n_trees;
     uint8_t post, leaf_width;
-    uint32_t features, trees, init; // in the body
-    uint32_t keys, n_keys, nodes, n_nodes, leaves, n_leaves; // in the data
+    uint32_t features, trees, init, keys, n_keys, nodes, n_nodes, leaves, n_leaves;
     uint16_t leaf_len, zero;
 } body_t;
 
@@ -54,9 +53,9 @@ static int check_trees(const qnn_trees_t *t, const body_t *b, const qnn_file_t *
 
 int qnn_trees_open(qnn_trees_t *t, const qnn_file_t *file, qnn_error_t *error) {
     error->code = QNN_OK;
-    const body_t *b = qnn_table(file, 0, file->body, 1, sizeof(*b), error);
-    if (b == NULL) {
-        return error->code;
+    const body_t *b = (const void *)(file->bytes + file->body);
+    if (file->body_len < sizeof(*b)) {
+        return qnn_fail(file, b, QNN_E_BODY, error);
     }
     if (b->n_features == 0 || b->n_outputs == 0 || b->n_trees == 0 || b->n_features >= MISSING_LEFT
         || b->post > QNN_SIGN || (b->post == QNN_SIGN && b->n_outputs != 1)
@@ -74,12 +73,12 @@ int qnn_trees_open(qnn_trees_t *t, const qnn_file_t *file, qnn_error_t *error) {
     t->post = b->post;
     t->leaf_width = b->leaf_width;
     t->leaf_len = b->leaf_len;
-    t->features.records = qnn_table(file, 0, b->features, b->n_features, sizeof(qnn_feature_t), error);
-    t->trees = qnn_table(file, 0, b->trees, b->n_trees, sizeof(qnn_tree_t), error);
-    t->init = qnn_table(file, 0, b->init, b->n_outputs, sizeof(int32_t), error);
-    t->features.keys = qnn_table(file, 1, b->keys, b->n_keys, sizeof(int32_t), error);
-    t->nodes = qnn_table(file, 1, b->nodes, b->n_nodes, sizeof(qnn_tree_node_t), error);
-    t->leaves = qnn_table(file, 1, b->leaves, b->n_leaves, (uint32_t)b->leaf_len * b->leaf_width, error);
+    t->features.records = qnn_table(file, b->features, b->n_features, sizeof(qnn_feature_t), error);
+    t->trees = qnn_table(file, b->trees, b->n_trees, sizeof(qnn_tree_t), error);
+    t->init = qnn_table(file, b->init, b->n_outputs, sizeof(int32_t), error);
+    t->features.keys = qnn_table(file, b->keys, b->n_keys, sizeof(int32_t), error);
+    t->nodes = qnn_table(file, b->nodes, b->n_nodes, sizeof(qnn_tree_node_t), error);
+    t->leaves = qnn_table(file, b->leaves, b->n_leaves, (uint32_t)b->leaf_len * b->leaf_width, error);
     if (error->code != QNN_OK || qnn_features_check(&t->features, file, error) != QNN_OK) {
         return error->code;
     }

@@ -1,11 +1,13 @@
 """Files in the ROM file system are used where they lie, without a copy on the heap."""
 
 import hashlib
+import json
 import random
 
+import pytest
 import targets
 from mcpgw import romfs
-from mcpgw.sim import CortexM4FSim, PicoSim
+from mcpgw.sim import CortexM4FSim, PicoSim, SimError, cortex
 from romfs import flash_with
 
 XIP, PSRAM = 0x10000000, 0x21000000
@@ -56,3 +58,15 @@ def test_on_the_cortex_m4f_from_an_image(tmp_path, seed):
     image.write_bytes(romfs.build({"models/big.bin": data, "main.txt": b"x"}))
     with CortexM4FSim(targets.firmware("cortex-m4f"), rom=image) as sim:
         check_in_place(sim, data, PSRAM, PSRAM + (16 << 20))
+
+
+def test_simulator_and_profiles_agree_on_where_the_rom_is(tmp_path):
+    """The firmware's own idea of it is what the test above sees."""
+    for name in ("MCPGW_CORTEX_M3", "MCPGW_CORTEX_M4F"):
+        qemu = json.loads((targets.ROOT / "boards" / name / "profile.json").read_text())["qemu"]
+        assert (qemu["rom_start"], qemu["rom_bytes"]) == (cortex.ROM_START, cortex.ROM_BYTES)
+    big = tmp_path / "big.img"
+    with open(big, "wb") as file:
+        file.truncate(cortex.ROM_BYTES + 1)
+    with pytest.raises(SimError, match="larger"):
+        CortexM4FSim(targets.firmware("cortex-m4f"), rom=big).start()

@@ -81,6 +81,19 @@ def collect(app, name="main.py", extra=()):
     return sorted(files, key=lambda f: (f.path == "/main.py", f.path))
 
 
+def collect_rom(items):
+    """List of AppFile for the ROM file system, whose paths are below where it is mounted: files
+    under their own names, and what folders hold. Raises AppError."""
+    found = {}
+    for item in map(Path, items):
+        if not item.exists():
+            raise AppError(f"{item} does not exist")
+        for path, origin in _walk(item, "") if item.is_dir() else [_single(item)]:
+            if found.setdefault(path, origin) != origin:
+                raise AppError(f"both {found[path]} and {origin} would become /rom{path}")
+    return [AppFile(path, origin.read_bytes(), origin) for path, origin in sorted(found.items())]
+
+
 def check_syntax(files):
     """Raise AppError at the first .py file that MicroPython would not compile.
 

@@ -27,6 +27,13 @@ def deploy(
         list[Path] | None,
         typer.Option("--with", help="One more file or folder to put there; repeatable."),
     ] = None,
+    rom: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--rom",
+            help="A file, or a folder's contents, for /rom: all that is there; repeatable.",
+        ),
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Restart the board, wait for the gateway.")
     ] = True,
@@ -44,27 +51,35 @@ def deploy(
     """Put an app on a board: only what changed, checked on arrival, safe against a power cut.
 
     Interrupts what the board runs. A file is replaced when all have arrived, main.py last;
-    until then the old app stays what starts.
+    until then the old app stays what starts. Models and other data go to /rom, where the board
+    uses them in place.
     """
     from . import appfiles
     from .ports import choose_port
 
-    if remove == (app is not None):
-        raise UserError("say what to deploy (an APP), or --remove", exit_code=2)
+    if remove == bool(app or rom) or (extra and not app):
+        raise UserError("say what to deploy (an APP, --rom), or --remove", exit_code=2)
     if remove:
         return _remove(choose_port(port))
-    files = appfiles.collect(app, name, extra or ())
-    checked = appfiles.check_syntax(files)
-    print(f"{len(files)} file{'s' * (len(files) > 1)}, syntax ok ({checked})")
-    return _deploy(files, choose_port(port), run, mpy, yes, wait)
+    files = appfiles.collect(app, name, extra or ()) if app else None
+    in_rom = appfiles.collect_rom(rom) if rom else None
+    everything = (files or []) + (in_rom or [])
+    checked = appfiles.check_syntax(everything)
+    print(f"{len(everything)} file{'s' * (len(everything) != 1)}, syntax ok ({checked})")
+    return _deploy(files, in_rom, choose_port(port), run, mpy, yes, wait)
 
 
-def _deploy(files, port, run, mpy, yes, wait):
+def _deploy(files, in_rom, port, run, mpy, yes, wait):
     from .remote import Remote
 
     with Remote(port) as remote:
         try:
-            _transfer(remote, files, mpy, yes)
+            board = remote.identity()
+            print(f"{remote.port}: {board['machine']}, MicroPython {board['release']}")
+            if in_rom is not None:
+                _transfer_rom(remote, _ready(in_rom, mpy, board))
+            if files is not None:
+                _transfer(remote, _ready(files, mpy, board), yes)
         except (UserError, typer.Abort, KeyboardInterrupt):
             # The old app was interrupted for this and is still whole: set it going again.
             with contextlib.suppress(UserError):
@@ -76,14 +91,34 @@ def _deploy(files, port, run, mpy, yes, wait):
     return 0
 
 
-def _transfer(remote, files, mpy, yes):
+def _ready(files, mpy, board):
     from . import appfiles
+
+    return appfiles.compiled(files, board["mpy"]) if mpy else files
+
+
+def _transfer_rom(remote, files):
+    from . import rom
+
+    plan = rom.plan(remote, files)
+    for file in files:
+        print(f"  rom{file.path:<25} {len(file.data):>8} B")
+    if not plan.changed:
+        print("  nothing changed in the ROM file system")
+        return
+    begun = time.monotonic()
+    with _progress(plan.to_send) as advance:
+        rom.write(remote, plan, lambda n: advance("rom", n))
+    seconds = time.monotonic() - begun
+    print(
+        f"  {len(plan.image)} of {plan.capacity} bytes of the ROM file system, "
+        f"{plan.to_send} sent in {seconds:.1f} s, verified on the board"
+    )
+
+
+def _transfer(remote, files, yes):
     from .install import Installer
 
-    board = remote.identity()
-    print(f"{remote.port}: {board['machine']}, MicroPython {board['release']}")
-    if mpy:
-        files = appfiles.compiled(files, board["mpy"])
     installer = Installer(remote)
     plan = installer.plan(files)
     if plan.foreign and not yes:
@@ -97,7 +132,14 @@ def _transfer(remote, files, mpy, yes):
 
 
 def _install(installer, files, plan):
-    """Carry out the plan behind a progress bar on standard error."""
+    total = sum(len(f.data) for f in files if f.path in plan.changed)
+    with _progress(total) as advance:
+        installer.install(files, plan, advance)
+
+
+@contextlib.contextmanager
+def _progress(total):
+    """A progress bar on standard error; gives function(what, bytes just written)."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -107,15 +149,12 @@ def _install(installer, files, plan):
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    total = sum(len(f.data) for f in files if f.path in plan.changed)
     console = Console(stderr=True)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task("", total=total)
-        installer.install(
-            files, plan, lambda path, n: bar.update(task, advance=n, description=path)
-        )
+        yield lambda what, n: bar.update(task, advance=n, description=what)
 
 
 def _report(files, plan, seconds):

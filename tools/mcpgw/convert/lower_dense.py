@@ -126,6 +126,8 @@ def _window(node, x, padding, filter_h, filter_w):
                 f"output {node.outputs[0].shape} does not follow from the input {x.shape}"
             )
         before.append(first)
+    if max(*sizes, *strides, *dilations, *before) >= 65536 or min(*strides, *dilations) < 1:
+        raise ValueError("kernel, stride, dilation or padding out of range")
     return sizes, strides, dilations, tuple(before)
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from mcpgw.convert import fixed
+from mcpgw.convert.hard_swish import hard_swish
 from mcpgw.convert.loops import broadcast_strides, merge, pad_to
 from mcpgw.convert.program import ADD, COPY, DEQUANTIZE, MUL, QUANTIZE, SOFTMAX, SUB, Op, packed
 
@@ -120,6 +121,10 @@ def _leaky_relu(x, y, alpha):
     return table_of(function)
 
 
+def _hard_swish(x, y):
+    return table_of(lambda q: hard_swish(q, x.quantisation, y.quantisation))
+
+
 def _unary(make_table):
     def function(state, node):
         x, y = node.inputs[0], node.outputs[0]
@@ -182,6 +187,7 @@ OPS = {
     "RELU6": _unary(_relu("RELU6")),
     "RELU_N1_TO_1": _unary(_relu("RELU_N1_TO_1")),
     "LEAKY_RELU": _unary(_leaky_relu),
+    "HARD_SWISH": _unary(_hard_swish),
     "SOFTMAX": _softmax,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,

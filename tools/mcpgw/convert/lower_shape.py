@@ -149,35 +149,25 @@ def _mean(state, node):
     kept = [i for i in range(rank) if i not in axes]
     count = int(np.prod([x.shape[i] for i in axes]))
     strides = dense_strides(x.shape)
-    fields = [
-        mean_thresholds(_mean_function(x, y, axes, count, node.attrs.get("keep_dims")), count)
-    ]
+    fields = [mean_thresholds(_mean_function(x, y, count), count)]
     for group in (kept, axes):
         sizes, (steps,) = merge([x.shape[i] for i in group], [[strides[i] for i in group]])
         fields += pad_to(4, sizes, 1) + pad_to(4, steps, 0)
     state.add(Op(MEAN, state.value(x), state.new(y), fields, macs=x.size))
 
 
-def _mean_function(x, y, axes, count, keep_dims):
-    """The reference's arithmetic, which is another one for the spatial mean of an image."""
+def _mean_function(x, y, count):
+    """The reference's arithmetic: the division by `count` goes into the multiplier."""
     (s1, z1), (s2, z2) = x.quantisation, y.quantisation
     multiplier, shift = fixed.quantize_multiplier(s1 / s2)
+    # As far as fixed.multiply() goes; what it rounds away is rounded away in the reference.
+    left = min(count.bit_length() - 1, 32, 31 + shift)
+    multiplier = (multiplier << left) // count
 
-    def of_image(total):
-        mean = fixed.multiply(total - z1 * count, multiplier, shift)
-        half = count // 2
-        return np.where(mean > 0, mean + half, mean - half).astype(np.float64) / count
+    def function(total):
+        return fixed.multiply(total - z1 * count, multiplier, shift - left) + z2
 
-    def truncated(total):
-        return np.trunc(of_image(total)).astype(np.int64) + z2
-
-    def of_any(total):
-        scale = np.float32(s1) / np.float32(s2)
-        bias = np.float32(-z1) * scale
-        mean = total.astype(np.float32) / np.float32(count)
-        return fixed.round_away(mean * scale + bias).astype(np.int64) + z2
-
-    return truncated if keep_dims and axes == [1, 2] and len(x.shape) == 4 else of_any
+    return function
 
 
 OPS = {

@@ -1,5 +1,6 @@
 """TFLite models into graphs, through the flatbuffer classes of the package `tflite`."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,15 @@ def read(source, name=None):
         raise UserError("not a TFLite model (no TFL3 at byte 4)")
     try:
         return _Reader(tflite, tflite.Model.GetRootAs(source, 0)).graph(name or "model")
-    except (IndexError, TypeError, ValueError, OverflowError) as e:
-        # numpy and struct raise these where an offset leads outside of the file.
+    except (
+        struct.error,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as e:
+        # What flatbuffers, numpy and struct raise where an offset leads outside of the file.
         raise UserError(f"the TFLite model is damaged: {type(e).__name__}: {e}") from e
 
 
@@ -89,7 +97,8 @@ class _Reader:
         q = t.Quantization()
         if q is None or not q.ScaleLength():
             return None, None, None
-        scale = q.ScaleAsNumpy().astype(np.float64)
+        with np.errstate(invalid="ignore"):  # lower.py refuses what is not a number
+            scale = q.ScaleAsNumpy().astype(np.float64)
         zero_point = q.ZeroPointAsNumpy() if q.ZeroPointLength() else np.zeros(scale.size)
         zero_point = np.asarray(zero_point).astype(np.int64)
         if scale.size == 1:

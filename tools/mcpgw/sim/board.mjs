@@ -4,6 +4,7 @@
 import { RP2040 } from './emulator.mjs';
 import { Pins, completeChip } from './chip.mjs';
 import { UsbHost } from './usb_host.mjs';
+import { XIPCache } from './xip.mjs';
 
 const ROM_TABLE = 0x14; // where the boot ROM keeps the address of its function table
 const BKPT = 0xbe00;
@@ -24,7 +25,7 @@ class FlashView extends DataView {
 
 export class Board {
   // bootrom: Uint8Array of 16 KB. flash: Flash. stream: the console's other side (see UsbHost).
-  // settings: {id, seed}. on: {ready(), reset(cause, keep), bootloader(), lockup(why),
+  // settings: {id, seed, xipCache}. on: {ready(), reset(cause, keep), bootloader(), lockup(why),
   // fault(why), pin(pin, value), packet(direction, bytes, nanos)}. keep: what survives the reset.
   constructor({ bootrom, flash, stream, settings, on, keep = null }) {
     this.on = on;
@@ -46,6 +47,7 @@ export class Board {
     mcu.flashView.onStore = (offset) => on.fault(`store to flash at 0x${hex(FLASH_START + offset)}`);
     this.quickenMemory();
     completeChip(mcu, settings);
+    this.xip = settings.xipCache ? new XIPCache(mcu) : null;
     this.pins = new Pins(mcu, (pin, value) => on.pin(pin, value));
     this.usb = new UsbHost(mcu, stream, { onReady: on.ready, onPacket: on.packet });
     this.watchdog(keep?.watchdog);
@@ -75,7 +77,7 @@ export class Board {
     const hooks = {
       IF: () => {}, // connect the flash
       EX: () => {}, // leave execute-in-place
-      FC: () => {}, // flush the cache
+      FC: () => this.xip?.flush(), // flush the cache
       CX: () => {}, // enter execute-in-place
       RE: () => this.clock.tick(this.flash.erase(registers[0], registers[1])),
       RP: () => this.clock.tick(this.flash.program(registers[0], this.read(registers[1], registers[2]))),

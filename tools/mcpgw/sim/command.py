@@ -66,6 +66,9 @@ def pico(
         float, typer.Option(min=0, help="times real time at most, 0: no limit")
     ] = 1.0,
     id: Annotated[str, typer.Option(help="unique id, 16 hexadecimal digits")] = "e660000000000001",
+    xip_cache: Annotated[
+        bool, typer.Option("--xip-cache", help="count the time that reading flash takes")
+    ] = False,
     hangup: Annotated[bool, typer.Option(help="hang up the port while the board resets")] = True,
 ):
     """Run a Raspberry Pi Pico image."""
@@ -80,6 +83,7 @@ def pico(
             speed=speed,
             seed=seed,
             id=id,
+            xip_cache=xip_cache,
             hangup=hangup,
             on_event=_show,
         )

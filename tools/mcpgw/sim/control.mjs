@@ -5,7 +5,7 @@ export function makeCommands(pico) {
   const { flash } = pico;
   const commands = {
     // What the board is doing. cpu: seconds of this machine's processor; sent, received: console bytes;
-    // pending: of those, what the board has not taken yet.
+    // pending: of those, what the board has not taken yet; xip: what the cache of the flash did.
     status: () => ({
       ...pico.now(),
       ready: pico.board.usb.ready,
@@ -19,6 +19,7 @@ export function makeCommands(pico) {
       pending: pico.port.pending,
       cpu: (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
       pc: pico.board.core.PC,
+      xip: pico.board.xip?.status() ?? null,
     }),
     // A client opened or closed the console (the DTR line).
     open: ({ on }) => pico.open(!!on),

@@ -24,6 +24,7 @@ const defaults = {
   speed: 1, // simulated time per real time at most; 0: no limit
   hold: false, // let no time pass from when the console is there until the command `go`
   seed: null, // of the chip's random bits; null: truly random
+  xipCache: false, // let reads of flash take the time that they take through its cache
   id: '0000000000000000', // unique id of the flash chip, hexadecimal
   cut: null, // {n, bytes, mode, seed}: power cut counted from boot
   adc: {}, // channel -> 0..4095
@@ -75,7 +76,7 @@ class Pico {
 
   boot(keep) {
     const { config } = this;
-    const settings = { id: Buffer.from(config.id, 'hex'), seed: config.seed };
+    const settings = { id: Buffer.from(config.id, 'hex'), seed: config.seed, xipCache: config.xipCache };
     if (settings.seed !== null) settings.seed += this.resets; // each boot draws other bits
     const on = {
       ready: () => {

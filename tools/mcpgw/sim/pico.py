@@ -25,8 +25,9 @@ class PicoSim(Machine):
     flash: file of the 2 MB flash image, made if absent, kept afterwards; without it a scratch file
     that lives until stop(). adc: {channel: value}, pins: {GPIO: 0 or 1}: what is connected.
     speed: simulated seconds per real second at most, 0 for as fast as possible. seed: makes the
-    chip's random bits repeatable. id: its unique id, 16 hexadecimal digits. hangup: hang up the
-    pty while the board resets, as USB does; else only the bytes in flight are lost.
+    chip's random bits repeatable. id: its unique id, 16 hexadecimal digits. xip_cache: let reads
+    of flash take the time that they take through its cache; see docs/simulator.md. hangup: hang up
+    the pty while the board resets, as USB does; else only the bytes in flight are lost.
     on_event(dict): called with each event, from a thread of its own.
     """
 
@@ -45,6 +46,7 @@ class PicoSim(Machine):
         speed=1.0,
         seed=None,
         id="e660000000000001",
+        xip_cache=False,
         hangup=True,
         on_event=None,
     ):
@@ -54,6 +56,7 @@ class PicoSim(Machine):
             "speed": speed,
             "seed": seed,
             "id": id,
+            "xipCache": xip_cache,
             "adc": {str(channel): raw_adc(value) for channel, value in (adc or {}).items()},
             "pins": {str(pin): value for pin, value in (pins or {}).items()},
             "watch": [],
@@ -292,7 +295,8 @@ class PicoSim(Machine):
     def status(self):
         """A dict: cycles, ns, ready, open, waiting, stopped, resets, operations (of the flash),
         sent, received and pending (console bytes; the board has not taken the last yet), cpu
-        (seconds of the host's processor)."""
+        (seconds of the host's processor), xip (None, or of the flash's cache since the last reset:
+        hits, misses, the cycles stalled for them, and the cost of a miss now, in cycles)."""
         return self.command("status")
 
     @property
