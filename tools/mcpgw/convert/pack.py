@@ -1,5 +1,7 @@
-"""Layouts of weights for a kind of processor: docs/model-graph.md. Every engine runs every layout, with
-the same results; the one it was made for runs it fast."""
+"""
+Layouts of weights for a kind of processor: docs/model-graph.md. Every engine runs every layout,
+with the same results; the one it was made for runs it fast.
+"""
 
 import numpy as np
 
@@ -26,8 +28,8 @@ def pack(program, target="portable"):
 
     Args:
         program: see program.py.
-        target: one of TARGETS. rp2040 (any Cortex-M0+) takes two products from one multiply, which needs
-            weights whose sums are small; operators whose are not stay plain.
+        target: one of TARGETS. rp2040 (any Cortex-M0+) takes two products from one multiply, which
+            needs weights whose sums are small; operators whose are not stay plain.
     """
     if target not in TARGETS:
         raise ValueError(f"no such target: {target}; there are {', '.join(TARGETS)}")
