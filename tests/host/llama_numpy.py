@@ -12,7 +12,7 @@ F32, INT8_ROW, INT8_GROUP, INT4_GROUP, INT16 = range(5)
 
 
 class File:
-    """Sizes and tensors; a matrix is (q (rows, groups, group), scales (rows, groups), exponent)."""
+    """Sizes and tensors; a matrix is (q (rows, groups, group), scales (rows, groups), e)."""
 
     def __init__(self, data):
         self.data = data
@@ -53,7 +53,7 @@ class File:
             return w.reshape(rows, columns) if columns else w
         if kind == INT16:
             return np.frombuffer(self.data, "<i2", rows, at).astype(np.int64), exponent
-        align = 8 if kind == INT8_ROW else 32
+        align = 16 if kind == INT8_ROW else 32
         padded = -(-columns // align) * align
         groups = 1 if kind == INT8_ROW else padded // 32
         if kind == INT4_GROUP:
