@@ -107,6 +107,10 @@ static int product_within(uint64_t a, uint64_t b, uint64_t max) {
     return a <= max && b <= max && a * b <= max;
 }
 
+static int overlaps(const qnn_tensor_t *t, uint32_t at, uint32_t len) {
+    return len > 0 && at < t->offset + t->size && t->offset < at + len;
+}
+
 static int check_conv(check_t *c, const qnn_op_t *op) {
     const qnn_conv_t *v = &op->u.conv;
     int depthwise = op->code == QNN_DEPTHWISE_CONV_2D;
@@ -155,6 +159,9 @@ static int check_conv(check_t *c, const qnn_op_t *op) {
     }
     if (!in_arena(c->file, op->scratch_at, v->scratch_len)) {
         return fail_word(c, QNN_E_ARENA, 7);
+    }
+    if (overlaps(&op->x, op->scratch_at, v->scratch_len) || overlaps(&op->y, op->scratch_at, v->scratch_len)) {
+        return fail_word(c, QNN_E_SCRATCH, 7);
     }
     return v->scratch_len < scratch ? fail_word(c, QNN_E_SCRATCH, 8) : QNN_OK;
 }

@@ -61,7 +61,7 @@ typedef struct {
     qnn_dense_t dense; // depth: kernel_h * kernel_w * in_c, depthwise kernel_h * kernel_w
     const int8_t *x;   // [batches][in_h][in_w][in_c]
     int8_t *y;         // [batches][out_h][out_w][out_c]
-    uint8_t *scratch;  // aligned to 8, part of the arena, free during this operator
+    uint8_t *scratch;  // aligned to 8, part of the arena outside of x and y, free during this operator
     uint32_t scratch_len;
     uint32_t batches, in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;

@@ -242,6 +242,9 @@ def _dense(reader, o, p, x, y):
         p["scratch_at"] % 8 == 0 and p["scratch_at"] + p["scratch"] <= reader.file.arena, "scratch"
     )
     _need(p["scratch"] >= graph_layouts.scratch_size(o.name, o.layout, p, x, y, depth), "scratch")
+    for t in (x, y):
+        apart = p["scratch_at"] + p["scratch"] <= t.offset or t.offset + t.size <= p["scratch_at"]
+        _need(not p["scratch"] or apart, "scratch")
     _piece(units, cost)
 
 
