@@ -211,7 +211,7 @@ class LogMel:
 
 
 def log2(value):
-    """256 * log2(value) of a whole number > 0, at most 3 off."""
+    """256 * log2(value) of a whole number > 0, at most 3.5 off."""
     bits = -1
     rest = value
     while rest:
@@ -219,8 +219,8 @@ def log2(value):
         bits += 1
     part = (value << 8) >> bits  # 256 to 511
     x = part - 256
-    # log2(1 + x) = x + 0.36 x (1 - x), within 0.008
-    return (bits << 8) + x + ((x * (256 - x) * 92 + 32768) >> 16)
+    # log2(1 + x) = x + 0.35 x (1 - x), within 0.009
+    return (bits << 8) + x + ((x * (256 - x) * 90 + 32768) >> 16)
 
 
 def _mel(hertz):
