@@ -10,6 +10,9 @@ options.defaults(network=True, arrays=False)
 # Runs models over arrays where there is no _qnn.
 _ARRAYS = ("infer/arrays",)
 
+# Twins of C modules that every firmware has, and their tables.
+_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode")
+
 _NETWORK = (
     "auth",
     "endpoints",
@@ -32,7 +35,7 @@ _NETWORK = (
 )
 
 include("$(MPY_DIR)/extmod/asyncio")
-left_out = (() if options.network else _NETWORK) + (() if options.arrays else _ARRAYS)
+left_out = _TWINS + (() if options.network else _NETWORK) + (() if options.arrays else _ARRAYS)
 # The folder of this file: makemanifest.py makes it the current one.
 top = os.path.join("..", "mcp_gw")
 files = []

@@ -12,6 +12,7 @@ _WHERE = {
     "Param": "params",
     "ProtocolError": "errors",
     "Stream": "infer.stream",
+    "Tokenizer": "infer.tokenizer",
     "ToolError": "errors",
 }
 

@@ -154,8 +154,9 @@ class Declares:
         that it makes possible (docs/models.md): `classify` for one with labels, `analyze` for an
         autoencoder, `complete` and `count_tokens` for a language model.
 
-        verify: whether its checksum is looked at now (default: True). Returns the Model; it takes
-        RAM when it runs, within the setting model_ram. Raises ConfigError.
+        labels: names of its classes, in place of those in the file. verify: whether its checksum
+        is looked at now (default: True). Returns the Model; it takes RAM when it runs, within the
+        setting model_ram. Raises ConfigError.
         """
         from .infer.offer import add
 

@@ -24,6 +24,7 @@ class Dispatch:
         self._config = gateway.config
         gateway.server.on_cancelled = Request.cancel
         self.tasks = None  # the Tasks, once a tool can be one
+        self.sampler = None  # function that does sampling which a client cannot
 
     def take(self, port, buf, lo, hi):
         """Handle one message of `port`. Returns its kind, as the scanner gives it."""
@@ -165,7 +166,7 @@ class Dispatch:
         from .context import Context
 
         request.port = port
-        return Context(request, self._config)
+        return Context(request, self._config, self.sampler)
 
     def _answers(self, request, params, arguments):
         """Read what a client of a stateless revision brings back to a call that asked it."""

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "qnn_classic_mod.h"
+#include "qnn_llama.h"
+#include "qnn_llama_mod.h"
 #include "qnn_neighbours.h"
 #include "qnn_trees.h"
 
@@ -52,6 +54,9 @@ static mp_obj_t qnn_mod_check(mp_obj_t buffer) {
     } else if (file.kind == QNN_KIND_NEIGHBOURS) {
         qnn_neighbours_t neighbours;
         qnn_neighbours_open(&neighbours, &file, &error);
+    } else if (file.kind == QNN_KIND_LLAMA) {
+        qnn_llama_t llama;
+        qnn_llama_open(&llama, &file, &error);
     }
     if (error.code != QNN_OK) {
         qnn_raise(&error);
@@ -85,6 +90,8 @@ static const mp_rom_map_elem_t qnn_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_Graph), MP_ROM_PTR(&qnn_graph_type) },
     { MP_ROM_QSTR(MP_QSTR_Trees), MP_ROM_PTR(&qnn_trees_type) },
     { MP_ROM_QSTR(MP_QSTR_Neighbours), MP_ROM_PTR(&qnn_neighbours_type) },
+    { MP_ROM_QSTR(MP_QSTR_Llama), MP_ROM_PTR(&qnn_llama_type) },
+    { MP_ROM_QSTR(MP_QSTR_llama_state), MP_ROM_PTR(&qnn_llama_state_obj) },
 };
 static MP_DEFINE_CONST_DICT(qnn_globals, qnn_globals_table);
 

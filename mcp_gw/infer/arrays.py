@@ -23,7 +23,7 @@ _TENSOR = 48
 TYPES = "bBhif"  # of tensors: int8, uint8, int16, int32, float32
 _SIZES = (1, 1, 2, 4, 4)
 # Words of each operator, by its code.
-_WORDS = (0, 10, 14, 14, 6, 6, 21, 21, 21, 17, 3, 4, 19, 3, 4)
+_WORDS = (0, 10, 14, 14, 6, 6, 21, 21, 21, 17, 3, 4, 19, 3, 4, 3)
 
 
 def _wrong(what, at):

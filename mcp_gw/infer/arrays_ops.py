@@ -33,6 +33,7 @@ def run(file, arena):
         work.mean,
         work.dequantise,
         work.quantise,
+        work.load_constant,
     )
     for at in file.operators():
         work.load(at)
@@ -332,6 +333,13 @@ class _Work:
         line = bytes((self.w[2] & 0xFF,)) * min(size, _PIECE)
         for low, high in _pieces(size, _PIECE):
             self._bytes[at + low : at + high] = line[: high - low]
+            yield high - low
+
+    def load_constant(self):
+        at = self.y.at
+        first = self.w[2]
+        for low, high in _pieces(self.y.size, _PIECE):
+            self._bytes[at + low : at + high] = self._file.buf[first + low : first + high]
             yield high - low
 
     # In Python's integers.

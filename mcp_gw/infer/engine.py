@@ -14,6 +14,7 @@ except ImportError:
     except ImportError:
         raise ImportError("models need a firmware with _qnn or ulab (or numpy)") from None
 
+# module: for what else it may have
 check = module.check
 info = module.info
 Graph = module.Graph

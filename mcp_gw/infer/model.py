@@ -8,7 +8,7 @@ from ..compat import const, sleep_ms
 from ..errors import ToolError
 from . import engine
 from .files import in_place
-from .values import flat, holds_floats, in_range, quantised, raw_bytes, real
+from .values import RANGES, flat, holds_floats, in_range, number, quantised, raw_bytes, real
 
 try:
     from time import ticks_diff, ticks_us
@@ -42,10 +42,11 @@ class Model:
     arena_bytes to compute in; None: one is taken when the model is loaded, which it is at once
     unless a store (see store.py) lends it RAM when it runs.
 
-    name: for people and errors; default: from the metadata. Raises ModelError.
+    name: for people and errors; labels: names of the classes; default: from the metadata. Raises
+    ModelError.
     """
 
-    def __init__(self, source, arena=None, name=None, store=None):
+    def __init__(self, source, arena=None, name=None, labels=None, store=None):
         self.name = name or (source if isinstance(source, str) else "model")
         self._buf = buf = _opened(source, self.name)
         try:
@@ -57,7 +58,7 @@ class Model:
             from .tabular import kinds
 
             if self.kind not in kinds():
-                told = "kind %d" % self.kind
+                told = "of kind %d, which this firmware does not run" % self.kind
                 if self.kind == LANGUAGE:
                     told = "a language model, which mcp_gw.infer.language runs"
                 raise ModelError("%s: it is %s" % (self.name, told))
@@ -66,7 +67,7 @@ class Model:
             self.name = self.meta["name"]
         self._given = arena
         self._graph = None
-        self._labels = None
+        self._labels = None if labels is None else tuple(labels)
         self._lock = None
         self._busy = False
         self._macs = _FIRST_MACS
@@ -141,9 +142,9 @@ class Model:
 
     def _made(self):
         if self.kind != GRAPH:
-            from .tabular import made
+            from .tabular import Tabular
 
-            return made(self._buf, self.kind)
+            return Tabular(self._buf, self.kind, self.meta)
         arena = self._given
         if arena is None:
             arena = _taken(self.arena_bytes, self.name)
@@ -198,17 +199,24 @@ class Model:
                 raise ModelError("%s: input of %d bytes, not %d" % ((self.name,) + told))
             target[:] = data
             return
-        floats = self.takes_real
-        plain = not scale
+        low, high = (1, 0) if code == "f" else RANGES[code]
+        floats = self.takes_real and scale
+        if floats:
+            low, high = 1, 0  # every value has a longer way
         at = 0
         try:
-            for value in flat(given):
+            plain = isinstance(given, (list, tuple))
+            if not plain or (given and isinstance(given[0], (list, tuple))):
+                given = flat(given)
+            for value in given:
                 if at >= count:
                     pass
-                elif code == "f":
+                elif type(value) is int and low <= value <= high:
                     view[at] = value
+                elif code == "f":
+                    view[at] = number(value)
                 else:
-                    if not plain and (floats or isinstance(value, float)):
+                    if scale and (floats or isinstance(value, float)):
                         value = quantised(value, scale, zero, code)
                     view[at] = in_range(value, code)
                 at += 1
@@ -306,9 +314,16 @@ class Model:
     def ranked(self, top=None):
         """[(label, score)] of the last run, best first, no more than `top`. Where the model has no
         labels they are "0", "1" ..."""
-        scores = self.scores()
+        if self.kind == GRAPH:
+            scores = self.scores()
+            first = None
+        else:
+            # Of equal scores, and where a score beyond a half is not what decides, as the model
+            # says.
+            scores = self._graph.classes()
+            first = self._graph.chosen
         labels = self.labels
-        order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:top]
+        order = sorted(range(len(scores)), key=lambda i: (i != first, -scores[i], i))[:top]
         return [(labels[i] if i < len(labels) else str(i), scores[i]) for i in order]
 
     def classify(self, *inputs, top=None):

@@ -8,13 +8,13 @@ from .store import Store
 from .tools import renew
 
 
-def add(gw, name, source, verify=True):
+def add(gw, name, source, verify=True, labels=None):
     """See Gateway.model()."""
     check_name(name)
     if gw.models is None:
         gw.models = Store(gw.config["model_ram"])
     try:
-        model = Model(source, name=name, store=gw.models)
+        model = Model(source, name=name, labels=labels, store=gw.models)
         if verify:
             model.verify()
         gw.models.add(name, model)

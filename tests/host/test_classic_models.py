@@ -15,8 +15,8 @@ from classic_models import (
 from mcpgw import UserError
 from mcpgw.convert import mgm
 from mcpgw.convert.features import GRID, MISSING, RANKED, for_thresholds, keys_of, linear
+from mcpgw.convert.run_classic import Neighbours, Trees
 from mcpgw.convert.sklearn import from_estimator, load
-from mcpgw.native_classic import Neighbours, Trees
 from sklearn.ensemble import AdaBoostClassifier, GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier

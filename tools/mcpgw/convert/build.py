@@ -4,14 +4,14 @@ import struct
 
 import numpy as np
 
-from mcpgw.convert import mgm
-from mcpgw.convert.lower import lower
+from mcpgw.convert import graph_file, mgm
+from mcpgw.convert.lower import Unsupported, lower
+from mcpgw.convert.mgm import FormatError
 from mcpgw.convert.plan import plan
-from mcpgw.convert.program import TYPES, Dense
+from mcpgw.convert.program import MAX_RANK, NAMES, TYPES, Dense
 
 _BODY = struct.Struct("<4H2I")
 _TENSOR = struct.Struct("<II2BHIiI6I")
-MAX_RANK = 6
 
 
 def build(graph, pack=None):
@@ -24,7 +24,12 @@ def build(graph, pack=None):
 
     Raises lower.Unsupported.
     """
-    return assemble(compiled(graph, pack))
+    file = assemble(compiled(graph, pack))
+    try:
+        graph_file.read(file)
+    except FormatError as e:
+        raise Unsupported(f"{graph.name}: cannot be said in the format: {e}") from e
+    return file
 
 
 def compiled(graph, pack=None):
@@ -33,6 +38,8 @@ def compiled(graph, pack=None):
     if pack is not None:
         pack(program)
     plan(program)
+    if program.arena > mgm.MAX_ARENA:
+        raise Unsupported(f"{program.name}: an arena of {program.arena} bytes is too large")
     return program
 
 
@@ -66,8 +73,6 @@ def assemble(program):
 
 def _tensor(value):
     dims = (*value.dims, *(1,) * (MAX_RANK - len(value.dims)))
-    if len(dims) > MAX_RANK:
-        raise ValueError(f"{value.name}: more than {MAX_RANK} dimensions")
     scale = int(np.float32(value.scale).view(np.uint32))
     head = (value.storage.offset, value.size, TYPES[value.dtype], len(value.dims), 0)
     return _TENSOR.pack(*head, scale, value.zero_point, 0, *dims)
@@ -83,8 +88,10 @@ def _operator(op, index, data):
             words.append(
                 (data.add(field.tobytes() if isinstance(field, np.ndarray) else field), True)
             )
-        else:
+        elif 0 <= int(field) < 2**32:
             words.append((int(field), False))
+        else:
+            raise Unsupported(f"{NAMES[op.code]} -> {op.y.name}: {field} is out of range")
     return (op.code, op.layout, 2 + len(words), index[id(op.x)], index[id(op.y)]), words
 
 

@@ -1,10 +1,11 @@
-"""Trees and neighbours on the host, through the boards' own C code; see native.py."""
+"""Models of kinds 2 and 3 run on this machine by the C core itself, through ctypes."""
 
 import ctypes
 
 import numpy as np
 
-from . import UserError, native
+from mcpgw import UserError, native
+from mcpgw.convert.mgm import FormatError
 
 # More than the C structures take; only C looks into them.
 _ROOM = 2048
@@ -23,7 +24,7 @@ class _Model:
             file: the bytes of one .mgm file.
 
         Raises:
-            UserError: what is wrong with it, and where.
+            FormatError: what is wrong with it, and where.
         """
         self._lib = native.library()
         self._lib.qnn_error_text.restype = ctypes.c_char_p
@@ -38,8 +39,7 @@ class _Model:
         if self._lib.qnn_open(self._head, at, size, ctypes.byref(error)) == 0:
             self._open(self._model, self._head, ctypes.byref(error))
         if error.code:
-            text = self._lib.qnn_error_text(error.code).decode()
-            raise UserError(f"{text} at offset {error.at}")
+            raise FormatError(self._lib.qnn_error_text(error.code).decode(), error.at)
         body = int.from_bytes(file[24:28], "little")
         self.n_features, self.n_outputs = np.frombuffer(file[body : body + 4], "<u2").tolist()
         self._query = np.zeros(self.n_features, np.int16)

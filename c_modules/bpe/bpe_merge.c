@@ -1,0 +1,279 @@
+#include "bpe_merge.h"
+
+#include "bpe_vocab.h"
+
+// A token and its length in one word, and a mark.
+#define LENGTH_MASK (BPE_LENGTH_LIMIT)
+#define TOKEN_SHIFT (10)
+#define MARK (1u << 30)
+#define PACK(token, length) ((token) << TOKEN_SHIFT | (length))
+#define TOKEN(word) ((word) >> TOKEN_SHIFT & (BPE_TOKEN_LIMIT - 1))
+#define LENGTH(word) ((word) & LENGTH_MASK)
+
+typedef struct {
+    const uint8_t *text; // of which the first byte is at place `before`
+    uint32_t size;       // with what is thought before it
+    uint32_t before;     // 1: a space
+} piece_t;
+
+// Walk from place `at` over at most `limit` bytes.
+static void begin(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t limit, bpe_walk_t *w) {
+    const uint8_t *from = p->text + at - p->before;
+    uint32_t left = p->size - at;
+    uint32_t first = at < p->before ? ' ' : *from;
+    w->at = from + 1;
+    w->end = from + (left < limit ? left : limit);
+    w->node = bpe_root(v, first);
+    w->length = 1;
+    w->fresh = 1;
+    w->ended = 0;
+}
+
+// Whether this token, found at place `at`, may stand there: some stand only for whole pieces.
+static int may_stand(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t token, uint32_t length) {
+    return token < v->atoms || token >= v->wholes || (at == 0 && length == p->size);
+}
+
+// Whether a token is the first byte of a character, which stands alone only if the character is no token.
+static int is_lead(const bpe_vocab_t *v, uint32_t token) {
+    return token >= 0xc0 && token < 256 && v->atoms > 256;
+}
+
+// The longest token at place `at` of at most `limit` bytes. Returns its length, 0 if there is none.
+static uint32_t longest(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t limit, uint32_t *token) {
+    bpe_walk_t w;
+    begin(v, p, at, limit, &w);
+    uint32_t length = 0;
+    for (;;) {
+        uint32_t found = bpe_walk_next(v, &w);
+        if (found == BPE_NONE) {
+            return length;
+        }
+        if (may_stand(v, p, at, found, w.length)) {
+            length = w.length;
+            *token = found;
+        }
+    }
+}
+
+static int is_blank(uint8_t c) {
+    return c == ' ' || c == '\n' || c == '\t';
+}
+
+int bpe_give(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token, uint32_t size, uint32_t end) {
+    if (job->ids != NULL) {
+        if (job->count == job->room) {
+            return BPE_ROOM;
+        }
+        uint32_t id = bpe_outer(v, token);
+        if (job->wide) {
+            ((uint32_t *)job->ids)[job->count] = id;
+        } else {
+            ((uint16_t *)job->ids)[job->count] = (uint16_t)id;
+        }
+    }
+    job->count++;
+    // Only what invalid bytes may follow has to know where the last token ends that is not blank.
+    if (v->style >= BPE_GPT2) {
+        const uint8_t *p = job->text + end;
+        while (size > 0 && is_blank(*--p)) {
+            size--;
+        }
+        if (job->count == job->piece_count + 1) {
+            job->blank = size == 0;
+        }
+        if (size > 0) {
+            job->solid = end;
+            job->solid_count = job->count;
+        }
+    }
+    return BPE_OK;
+}
+
+// Cover a piece with the longest tokens, going back where one would not stay apart from the one before.
+static int cover(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from, uint32_t limit) {
+    uint32_t *stack = job->work;
+    uint32_t *dead = job->work + limit; // places from which there is no way on
+    for (uint32_t i = 0; i <= p->size / 32; i++) {
+        dead[i] = 0;
+    }
+    uint32_t depth = 0, at = 0, token = 0;
+    uint32_t length = longest(v, p, 0, BPE_NONE, &token);
+    for (;;) {
+        BPE_STEP();
+        if (length == 0) {
+            if (depth == 0) {
+                return BPE_STUCK;
+            }
+            dead[at / 32] |= 1u << at % 32;
+            uint32_t last = stack[--depth];
+            token = TOKEN(last);
+            length = LENGTH(last);
+            at -= length;
+        } else {
+            uint32_t next = at + length;
+            if (!(dead[next / 32] >> next % 32 & 1)
+                && (depth == 0 || bpe_apart(v, TOKEN(stack[depth - 1]), token, BPE_NONE))) {
+                stack[depth++] = PACK(token, length);
+                at = next;
+                if (at == p->size) {
+                    break;
+                }
+                length = longest(v, p, at, BPE_NONE, &token);
+                continue;
+            }
+        }
+        // A shorter one.
+        length = length == 1 ? 0 : longest(v, p, at, length - 1, &token);
+        if (length == 1 && is_lead(v, token)) {
+            length = 0;
+        }
+    }
+    uint32_t end = from - p->before;
+    for (uint32_t i = 0; i < depth; i++) {
+        end += LENGTH(stack[i]);
+        int status = bpe_give(v, job, TOKEN(stack[i]), LENGTH(stack[i]), end);
+        if (status != BPE_OK) {
+            return status;
+        }
+    }
+    return BPE_OK;
+}
+
+// The last token of every prefix of a piece, where there is one, in a ring of places.
+typedef struct {
+    uint32_t *ring;
+    uint32_t mask;
+    uint32_t base; // what lies before this place is given out
+    uint32_t end;  // no place behind this was reached
+} prefixes_t;
+
+// Give out the tokens from base to `to`.
+static int give_until(const bpe_vocab_t *v, bpe_job_t *job, prefixes_t *t, uint32_t to, uint32_t from) {
+    // Turn the way back into a way forth: what leads to a place moves to where it begins.
+    uint32_t at = to;
+    uint32_t word = t->ring[to & t->mask];
+    while (at != t->base) {
+        at -= LENGTH(word);
+        uint32_t before = t->ring[at & t->mask];
+        t->ring[at & t->mask] = word;
+        word = before;
+    }
+    while (at != to) {
+        word = t->ring[at & t->mask];
+        at += LENGTH(word);
+        int status = bpe_give(v, job, TOKEN(word), LENGTH(word), from + at);
+        if (status != BPE_OK) {
+            return status;
+        }
+    }
+    for (; t->base != to; t->base++) {
+        t->ring[t->base & t->mask] = BPE_NONE;
+    }
+    return BPE_OK;
+}
+
+// The last place that all ways through places from `at` on have in common.
+static uint32_t in_common(prefixes_t *t, uint32_t at) {
+    uint32_t marked = 0;
+    for (uint32_t place = at; place <= t->end; place++) {
+        uint32_t *word = &t->ring[place & t->mask];
+        if (*word != BPE_NONE) {
+            *word |= MARK;
+            marked++;
+        }
+    }
+    for (uint32_t place = t->end; place != t->base; place--) {
+        BPE_STEP();
+        uint32_t *word = &t->ring[place & t->mask];
+        if (*word == BPE_NONE || !(*word & MARK)) {
+            continue;
+        }
+        *word &= ~MARK;
+        if (marked == 1) {
+            return place;
+        }
+        uint32_t *before = &t->ring[(place - LENGTH(*word)) & t->mask];
+        if (*before & MARK) {
+            marked--;
+        } else {
+            *before |= MARK;
+        }
+    }
+    t->ring[t->base & t->mask] &= ~MARK;
+    return t->base;
+}
+
+static void reach(const bpe_vocab_t *v, prefixes_t *t, uint32_t at, uint32_t token, uint32_t length) {
+    uint32_t *to = &t->ring[(at + length) & t->mask];
+    if (*to == BPE_NONE && (at == 0 || bpe_apart(v, TOKEN(t->ring[at & t->mask]), token, BPE_NONE))) {
+        *to = PACK(token, length);
+        if (at + length > t->end) {
+            t->end = at + length;
+        }
+    }
+}
+
+static int read_through(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from) {
+    prefixes_t t = { job->work, 1, 0, 0 };
+    while (t.mask <= job->work_size / 2) {
+        t.mask *= 2;
+    }
+    for (uint32_t i = 0; i < t.mask; i++) {
+        t.ring[i] = BPE_NONE;
+    }
+    uint32_t size = t.mask--;
+    t.ring[0] = 0;
+    from -= p->before;
+    for (uint32_t at = 0; at < p->size; at++) {
+        BPE_STEP();
+        if (t.ring[at & t.mask] == BPE_NONE) {
+            continue;
+        }
+        if (at + v->longest - t.base >= size) {
+            int status = give_until(v, job, &t, in_common(&t, at), from);
+            if (status != BPE_OK) {
+                return status;
+            }
+            if (at + v->longest - t.base >= size - size / 4) {
+                return BPE_WORK;
+            }
+        }
+        bpe_walk_t w;
+        begin(v, p, at, BPE_NONE, &w);
+        uint32_t lead = BPE_NONE;
+        uint32_t token;
+        while ((token = bpe_walk_next(v, &w)) != BPE_NONE) {
+            if (w.length == 1 && is_lead(v, token)) {
+                lead = token;
+            } else if (may_stand(v, p, at, token, w.length)) {
+                lead = BPE_NONE;
+                reach(v, &t, at, token, w.length);
+            }
+        }
+        if (lead != BPE_NONE) {
+            reach(v, &t, at, lead, 1);
+        }
+    }
+    return t.end == p->size ? give_until(v, job, &t, p->size, from) : BPE_STUCK;
+}
+
+uint32_t bpe_work_size(const bpe_vocab_t *v) {
+    uint32_t size = 256;
+    while (size < 4u * v->longest) {
+        size *= 2;
+    }
+    return size;
+}
+
+int bpe_merge(const bpe_vocab_t *v, bpe_job_t *job, uint32_t at, uint32_t end, uint32_t before) {
+    piece_t p = { job->text + at, end - at + before, before };
+    if (p.size <= v->longest) {
+        uint32_t token = 0;
+        if (longest(v, &p, 0, BPE_NONE, &token) == p.size) {
+            return bpe_give(v, job, token, end - at, end);
+        }
+    }
+    uint32_t limit = job->work_size - job->work_size / 16;
+    return p.size <= limit ? cover(v, job, &p, at, limit) : read_through(v, job, &p, at);
+}

@@ -1,0 +1,147 @@
+#include "bpe_vocab.h"
+
+// The pairs are found by perfect hashing: one place each, so that also a pair that is no token costs
+// one look. Multipliers are odd; docs/tokenizer-format.md has them too.
+uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {
+    BPE_STEP();
+    if (v->slot_count == 0) {
+        return BPE_NONE;
+    }
+    uint32_t h = a * 0x9e3779b1u + b * 0x85ebca6bu;
+    h = (h ^ h >> 15) * 0x2c1b3c6du;
+    uint32_t d = v->displacement[h >> (32 - v->pair_bits)];
+    uint32_t x = (h ^ d * 0x27d4eb2fu) * 0x165667b1u;
+    // The upper half of x * slot_count, without a 64-bit product.
+    uint32_t high = x >> 16, low = x & 0xffff;
+    uint32_t wide = v->slot_count >> 16, narrow = v->slot_count & 0xffff;
+    uint32_t middle = high * narrow + (low * narrow >> 16);
+    uint32_t slot = high * wide + (middle >> 16) + (((middle & 0xffff) + low * wide) >> 16);
+    uint32_t token = bpe_ref(v, v->slots + slot * v->ref);
+    if (token >= v->tokens) {
+        return BPE_NONE; // an empty slot
+    }
+    uint32_t left, right;
+    bpe_split(v, token, &left, &right);
+    return left == a && right == b ? token : BPE_NONE;
+}
+
+int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
+    for (;;) {
+        // Where the texts meet, a and b now stand side by side until the merge `limit`.
+        if (bpe_pair(v, a, b) < limit) {
+            return 0;
+        }
+        uint32_t other;
+        if (a > b) {
+            if (a < v->merges) {
+                return 1;
+            }
+            if (a < limit) {
+                limit = a;
+            }
+            bpe_split(v, a, &other, &a);
+        } else {
+            if (b < v->merges) {
+                return 1;
+            }
+            if (b + 1 < limit) {
+                limit = b + 1;
+            }
+            bpe_split(v, b, &b, &other);
+        }
+    }
+}
+
+uint32_t bpe_outer(const bpe_vocab_t *v, uint32_t token) {
+    uint32_t low = 0, high = v->run_count;
+    // Most tokens are merged ones, most often in one run.
+    const uint8_t *run = v->runs + 8 * (high - 1);
+    if (token < bpe_u32(run)) {
+        while (high - low > 1) {
+            uint32_t middle = (low + high) / 2;
+            if (bpe_u32(v->runs + 8 * middle) <= token) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        run = v->runs + 8 * low;
+    }
+    return token - bpe_u32(run) + bpe_u32(run + 4);
+}
+
+uint32_t bpe_inner(const bpe_vocab_t *v, uint32_t id) {
+    uint32_t low = 0, high = v->run_count;
+    while (high - low > 1) {
+        uint32_t middle = (low + high) / 2;
+        if (bpe_u32(v->runs + 8 * bpe_u16(v->order + 2 * middle) + 4) <= id) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    uint32_t at = bpe_u16(v->order + 2 * low);
+    const uint8_t *run = v->runs + 8 * at;
+    uint32_t end = at + 1 < v->run_count ? bpe_u32(run + 8) : v->tokens;
+    uint32_t first = bpe_u32(run + 4);
+    return id < first || id - first >= end - bpe_u32(run) ? BPE_NONE : bpe_u32(run) + id - first;
+}
+
+const uint8_t *bpe_literal(const bpe_vocab_t *v, uint32_t token, uint32_t *size) {
+    const uint8_t *p = v->literals + (token - 256) * v->ref;
+    uint32_t from = bpe_ref(v, p);
+    *size = bpe_ref(v, p + v->ref) - from;
+    return v->pool + from;
+}
+
+uint32_t bpe_bytes(const bpe_vocab_t *v, uint32_t token, uint8_t *out, uint32_t room) {
+    uint32_t later[BPE_DEPTH_LIMIT]; // right halves whose left ones come first
+    uint32_t depth = 0, size = 0;
+    for (;;) {
+        while (token >= v->merges) {
+            if (depth == BPE_DEPTH_LIMIT) {
+                return BPE_NONE;
+            }
+            bpe_split(v, token, &token, &later[depth++]);
+        }
+        uint8_t byte = (uint8_t)token;
+        uint32_t more = 1;
+        const uint8_t *p = token < 256 ? &byte : bpe_literal(v, token, &more);
+        for (; more > 0; more--, p++, size++) {
+            if (size < room) {
+                out[size] = *p;
+            }
+        }
+        // Until a file is checked, halves may double at every level.
+        if (size > BPE_LENGTH_LIMIT) {
+            return BPE_NONE;
+        }
+        if (depth == 0) {
+            return size;
+        }
+        token = later[--depth];
+    }
+}
+
+int bpe_leads_to(const bpe_vocab_t *v, uint32_t from, uint32_t length, const uint8_t *text, uint32_t size,
+    uint32_t token) {
+    bpe_walk_t w = { text + length, text + size, from, length, 1, 0 };
+    for (;;) {
+        uint32_t found = bpe_walk_next(v, &w);
+        if (found == BPE_NONE) {
+            return 0;
+        }
+        if (w.length == size) {
+            return found == token;
+        }
+    }
+}
+
+int bpe_is_special(const bpe_vocab_t *v, uint32_t token) {
+    if (v->special == BPE_NONE || token < v->wholes || token >= v->merges) {
+        return 0;
+    }
+    uint32_t size;
+    const uint8_t *text = bpe_literal(v, token, &size);
+    return bpe_leads_to(v, v->special, 0, text, size, token);
+}
