@@ -11,7 +11,10 @@ static uint32_t row_stride(const qnn_conv_t *c) {
 }
 
 uint64_t qnn_conv_scratch(const qnn_conv_t *c) {
-    return qnn_conv_is_direct(c) ? 0 : row_stride(c);
+    uint64_t row = ((uint64_t)c->dense.depth + 3) & ~3u;
+    uint64_t rows = qnn_conv_is_direct(c) ? 0 : 1;
+    // Six positions, widened two to a word, and the two that are gathered for it.
+    return row * (c->dense.layout == QNN_LAYOUT_ROWS ? 12 + 2 * rows : rows);
 }
 
 // One row of the kernel's window, kernel_w places of in_c values from the input row `line`, beginning at
@@ -31,7 +34,7 @@ static void gather_line(const qnn_conv_t *c, const int8_t *line, int64_t x0, int
     }
 }
 
-static void gather(const qnn_conv_t *c, uint32_t position, int8_t *to) {
+void qnn_gather(const qnn_conv_t *c, uint32_t position, int8_t *to) {
     uint32_t ox = position % c->out_w;
     uint32_t oy = position / c->out_w % c->out_h;
     const int8_t *image = c->x + position / c->out_w / c->out_h * c->in_h * c->in_w * c->in_c;
@@ -48,6 +51,12 @@ static void gather(const qnn_conv_t *c, uint32_t position, int8_t *to) {
 }
 
 void qnn_conv(const qnn_conv_t *c, uint32_t from, uint32_t to) {
+#if QNN_M0
+    if (c->dense.layout == QNN_LAYOUT_ROWS) {
+        qnn_m0_conv(c, from, to);
+        return;
+    }
+#endif
     if (qnn_conv_is_direct(c)) {
         qnn_matmul(&c->dense, c->x + from * c->in_c, c->in_c, to - from, c->y + from * c->out_c, c->out_c,
             0, c->out_c);
@@ -59,7 +68,7 @@ void qnn_conv(const qnn_conv_t *c, uint32_t from, uint32_t to) {
     while (from < to) {
         uint32_t n = to - from < rows ? to - from : rows;
         for (uint32_t i = 0; i < n; i++) {
-            gather(c, from + i, scratch + i * stride);
+            qnn_gather(c, from + i, scratch + i * stride);
         }
         qnn_matmul(&c->dense, scratch, stride, n, c->y + from * c->out_c, c->out_c, 0, c->out_c);
         from += n;

@@ -5,15 +5,6 @@
 // Channels whose sums are kept at a time.
 #define BLOCK (16)
 
-uint64_t qnn_depthwise_weights(uint8_t layout, uint32_t channels, uint32_t depth) {
-    return layout == QNN_LAYOUT_PLAIN ? (uint64_t)channels * depth : 0;
-}
-
-uint64_t qnn_depthwise_scratch(const qnn_conv_t *c) {
-    (void)c;
-    return 0;
-}
-
 // The kernel's places first..last - 1 that lie within [0, size) when its first is at `at`.
 static void inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size, uint32_t *first,
     uint32_t *last) {
@@ -28,7 +19,15 @@ static void inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size
 }
 
 void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
+#if QNN_M0
+    if (qnn_m0_depthwise_can(c)) {
+        qnn_m0_depthwise(c, from, to);
+        return;
+    }
+#endif
     uint32_t multiplier = c->out_c / c->in_c;
+    int by_channel = c->dense.layout == QNN_LAYOUT_CHANNELS;
+    uint32_t step = by_channel ? c->dense.depth : 1, place = by_channel ? 1 : c->out_c;
     for (; from < to; from++) {
         uint32_t oy = from % c->out_h;
         const int8_t *image = c->x + from / c->out_h * c->in_h * c->in_w * c->in_c;
@@ -45,10 +44,10 @@ void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
                 int32_t acc[BLOCK] = {0};
                 for (uint32_t ky = 0; ky < c->kernel_h; ky++) {
                     for (uint32_t kx = 0; kx < c->kernel_w; kx++) {
-                        const int8_t *w = c->dense.weights + (ky * c->kernel_w + kx) * c->out_c + channel;
+                        const int8_t *w = c->dense.weights + (ky * c->kernel_w + kx) * place + channel * step;
                         if (ky < y0 || ky >= y1 || kx < x0 || kx >= x1) {
                             for (uint32_t i = 0; i < n; i++) {
-                                acc[i] += c->dense.x_zero * w[i];
+                                acc[i] += c->dense.x_zero * w[i * step];
                             }
                             continue;
                         }
@@ -57,11 +56,11 @@ void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
                         const int8_t *x = image + (iy * c->in_w + ix) * c->in_c;
                         if (multiplier == 1) {
                             for (uint32_t i = 0; i < n; i++) {
-                                acc[i] += (int32_t)x[channel + i] * w[i];
+                                acc[i] += (int32_t)x[channel + i] * w[i * step];
                             }
                         } else {
                             for (uint32_t i = 0; i < n; i++) {
-                                acc[i] += (int32_t)x[(channel + i) / multiplier] * w[i];
+                                acc[i] += (int32_t)x[(channel + i) / multiplier] * w[i * step];
                             }
                         }
                     }

@@ -2,16 +2,13 @@
 
 #include "qnn_kernels.h"
 
-uint64_t qnn_dense_weights(uint8_t layout, uint32_t channels, uint32_t depth) {
-    return layout == QNN_LAYOUT_PLAIN ? (uint64_t)channels * depth : 0;
-}
-
 // Four channels share each load of x.
 static void four(const qnn_dense_t *d, const int8_t *x, uint32_t channel, int8_t *y) {
-    const int8_t *w0 = d->weights + (uint32_t)channel * d->depth;
-    const int8_t *w1 = w0 + d->depth;
-    const int8_t *w2 = w1 + d->depth;
-    const int8_t *w3 = w2 + d->depth;
+    uint32_t row = qnn_row(d);
+    const int8_t *w0 = d->weights + (uint32_t)channel * row;
+    const int8_t *w1 = w0 + row;
+    const int8_t *w2 = w1 + row;
+    const int8_t *w3 = w2 + row;
     int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
     for (uint32_t i = 0; i < d->depth; i++) {
         int32_t v = x[i];
@@ -35,7 +32,7 @@ void qnn_matmul(const qnn_dense_t *dense, const int8_t *x, uint32_t x_stride, ui
             four(dense, x, channel, y);
         }
         for (; channel < to; channel++) {
-            const int8_t *w = dense->weights + channel * dense->depth;
+            const int8_t *w = dense->weights + channel * qnn_row(dense);
             int32_t acc = 0;
             for (uint32_t i = 0; i < dense->depth; i++) {
                 acc += (int32_t)x[i] * w[i];

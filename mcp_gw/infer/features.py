@@ -78,13 +78,14 @@ class Spectrum:
             shift -= 1
         self.exponent = -shift
         half = n // 2
+        half_bit = (1 << -shift) >> 1 if shift < 0 else 0
         for i in range(n):
             value = re[i]
-            value = value << shift if shift >= 0 else value >> -shift
+            value = value << shift if shift >= 0 else (value + half_bit) >> -shift
             if self._windowed:
                 # Hann: (1 - cos) / 2
                 c = cos[i] if i < half else -cos[i - half]
-                value = (value * (_ONE - c)) >> 14
+                value = (value * (_ONE - c) + 8192) >> 14
             re[i] = value
         yield
         j = 0
@@ -106,17 +107,33 @@ class Spectrum:
             self._scale()
             half = size >> 1
             turn = n // size
-            for k in range(half):
+            # k = 0: the factor is 1.
+            for i in range(0, n, size):
+                j = i + half
+                a = re[i]
+                b = re[j]
+                re[i] = a + b
+                re[j] = a - b
+                a = im[i]
+                b = im[j]
+                im[i] = a + b
+                im[j] = a - b
+            yield
+            for k in range(1, half):
                 c = cos[k * turn]
                 s = sin[k * turn]
                 for i in range(k, n, size):
                     j = i + half
-                    a = (c * re[j] - s * im[j]) >> 13
-                    b = (c * im[j] + s * re[j]) >> 13
-                    re[j] = re[i] - a
-                    im[j] = im[i] - b
-                    re[i] += a
-                    im[i] += b
+                    a = re[j]
+                    b = im[j]
+                    x = (c * a - s * b + 4096) >> 13
+                    y = (c * b + s * a + 4096) >> 13
+                    a = re[i]
+                    b = im[i]
+                    re[i] = a + x
+                    im[i] = b + y
+                    re[j] = a - x
+                    im[j] = b - y
                 if not k & 7:
                     yield
             size <<= 1
@@ -129,9 +146,10 @@ class Spectrum:
         while top >> shift >= _LIMIT:
             shift += 1
         if shift:
+            half = 1 << (shift - 1)
             for i in range(self.n):
-                re[i] >>= shift
-                im[i] >>= shift
+                re[i] = (re[i] + half) >> shift
+                im[i] = (im[i] + half) >> shift
             self.exponent += shift
 
 
@@ -173,27 +191,27 @@ class LogMel:
         out = []
         for band in range(self.bands):
             energy = self._energy(power, band)
-            out.append(max(0, log2(energy) - 1024 + more) if energy else 0)
+            out.append(max(0, log2(energy) - 2048 + more) if energy else 0)
             if not band & 7:
                 yield
         return out
 
     def _energy(self, power, band):
-        """16 times the energy of a band; it has at least the bin nearest to its middle."""
+        """256 times the energy of a band; it has at least the bin nearest to its middle."""
         low, middle, high = self._edges[band : band + 3]
         energy = 0
         for k in range((low >> 4) + 1, min((high + 15) >> 4, len(power))):
             at = k << 4
             if at <= middle:
-                weight = ((at - low) << 4) // max(middle - low, 1)
+                weight = ((at - low) << 8) // max(middle - low, 1)
             else:
-                weight = ((high - at) << 4) // max(high - middle, 1)
+                weight = ((high - at) << 8) // max(high - middle, 1)
             energy += power[k] * weight
-        return energy or power[min((middle + 8) >> 4, len(power) - 1)] << 4
+        return energy or power[min((middle + 8) >> 4, len(power) - 1)] << 8
 
 
 def log2(value):
-    """256 * log2(value) of a whole number > 0, at most 1.4 too small."""
+    """256 * log2(value) of a whole number > 0, at most 3.5 off."""
     bits = -1
     rest = value
     while rest:
@@ -201,8 +219,8 @@ def log2(value):
         bits += 1
     part = (value << 8) >> bits  # 256 to 511
     x = part - 256
-    # log2(1 + x) = x + 0.343 x (1 - x), within 0.008
-    return (bits << 8) + x + ((x * (256 - x) * 88) >> 16)
+    # log2(1 + x) = x + 0.35 x (1 - x), within 0.009
+    return (bits << 8) + x + ((x * (256 - x) * 90 + 32768) >> 16)
 
 
 def _mel(hertz):

@@ -8,7 +8,7 @@ from ..compat import const, sleep_ms
 from ..errors import ToolError
 from . import engine
 from .files import in_place
-from .values import flat, holds_floats, in_range, quantised, raw_bytes, real
+from .values import RANGES, flat, holds_floats, in_range, number, quantised, raw_bytes, real
 
 try:
     from time import ticks_diff, ticks_us
@@ -199,17 +199,24 @@ class Model:
                 raise ModelError("%s: input of %d bytes, not %d" % ((self.name,) + told))
             target[:] = data
             return
-        floats = self.takes_real
-        plain = not scale
+        low, high = (1, 0) if code == "f" else RANGES[code]
+        floats = self.takes_real and scale
+        if floats:
+            low, high = 1, 0  # every value has a longer way
         at = 0
         try:
-            for value in flat(given):
+            plain = isinstance(given, (list, tuple))
+            if not plain or (given and isinstance(given[0], (list, tuple))):
+                given = flat(given)
+            for value in given:
                 if at >= count:
                     pass
-                elif code == "f":
+                elif type(value) is int and low <= value <= high:
                     view[at] = value
+                elif code == "f":
+                    view[at] = number(value)
                 else:
-                    if not plain and (floats or isinstance(value, float)):
+                    if scale and (floats or isinstance(value, float)):
                         value = quantised(value, scale, zero, code)
                     view[at] = in_range(value, code)
                 at += 1
