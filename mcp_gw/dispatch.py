@@ -310,7 +310,11 @@ class Dispatch:
         self._conclude(request, port, value, self._finish_read)
 
     def _template(self, uri):
+        """The template that makes this URI, and its arguments; (None, None) if there is none.
+
+        Of several the first that takes the values; if none does, the first says why not."""
         templates = self._registry.templates
+        why = None
         for name in templates:
             item = templates.get(name)
             found = item.match(uri)
@@ -318,7 +322,9 @@ class Dispatch:
                 try:
                     return item, item.arguments(found)
                 except ToolError as e:
-                    raise ProtocolError(INVALID_PARAMS, str(e), {"uri": uri}) from None
+                    why = why or str(e)
+        if why is not None:
+            raise ProtocolError(INVALID_PARAMS, why, {"uri": uri})
         return None, None
 
     def _read_elsewhere(self, request, port, buf):
