@@ -181,6 +181,8 @@ def event(id, message=None):
 def test_a_stream_that_breaks_is_resumed(rig):
     """The connection is cut; the server is away for a moment; the answer comes by GET."""
     down = {"left": 2}
+    ping = {"jsonrpc": "2.0", "id": "p", "method": "ping"}
+    read = threading.Event()  # what had come before the cut, or a reset would take it back
 
     def script(n, head, body):
         if head.startswith(b"GET"):
@@ -190,10 +192,19 @@ def test_a_stream_that_breaks_is_resumed(rig):
             if down["left"]:
                 return ["reset"]
             return [events(event(8, result(down["body"])), tail=False)]
-        if json.loads(body)["method"] == "tools/call":
+        message = json.loads(body)
+        if message.get("id") == "p":
+            read.set()
+            return [http(b"", "202 Accepted")]
+        if message["method"] == "tools/call":
             down["body"] = body
-            return [events(event(7), tail=False), 0.2, "reset"]
+            return cut()
         return opening(n, head, body)
+
+    def cut():
+        yield events(event(7, ping), tail=False)
+        assert read.wait(PATIENCE_S)
+        yield "reset"
 
     opening = legacy(lambda n, h, b: [http(result(b))], "s")
     server, up = rig(script)
@@ -220,7 +231,7 @@ def test_a_question_that_is_repeated_after_a_break_is_answered_once(rig):
             return [http(b"", "202 Accepted")]
         if message["method"] == "tools/call":
             call.append(body)
-            return [events(event(7, QUESTION), tail=False), "reset"]
+            return [events(event(7, QUESTION), tail=False), "close"]
         return opening(n, head, body)
 
     def resumed():
@@ -251,7 +262,7 @@ def test_a_question_that_is_repeated_on_the_session_stream_is_answered_once(rig)
             streams.append(n)
             repeated.set() if len(streams) == 2 else None
             again = events(event(len(streams), QUESTION), tail=False)
-            return [again, "reset"] if len(streams) == 1 else [again, PATIENCE_S]
+            return [again, "close"] if len(streams) == 1 else [again, PATIENCE_S]
         message = json.loads(body)
         if message.get("method") == "initialize":
             server = {"serverInfo": {"name": "l"}, "capabilities": {"tools": {}}}
