@@ -2,7 +2,7 @@
 
 import gc
 
-from .compat import drive, sleep_ms, ticks_diff, ticks_ms
+from .compat import close_with, drive, sleep_ms, ticks_diff, ticks_ms
 from .errors import INTERNAL_ERROR, INVALID_PARAMS, ProtocolError, ToolError
 from .protocol import results
 from .protocol.faults import STATUS
@@ -199,6 +199,8 @@ class Dispatch:
             value.close()
             raise
         task = self._gateway.work(self._run_steps(request, value, finish))
+        if close_with:
+            close_with(task, value)
         request.on_cancel = task.cancel
 
     async def _run_steps(self, request, steps, finish):
