@@ -92,7 +92,7 @@ def test_images_are_read_in_the_models_order():
     proto, x = onnx_models.build(CASES["conv"])
     graph = reader.read(proto.SerializeToString())
     assert graph.inputs[0].shape == (1, 9, 7, 3)
-    assert graph.meta["pre"] == {"axes": [[0, 2, 3, 1]]}
+    assert graph.meta["pre"] == {"values": "real", "axes": [[0, 2, 3, 1]]}
     moved = calibrate.fit(x, (1, 9, 7, 3), [0, 2, 3, 1], "x")
     assert (moved == x.transpose(0, 2, 3, 1)).all()
     # Rows are the source's, and images may be in either order where that can be told.
