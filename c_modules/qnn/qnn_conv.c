@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "qnn_kernels.h"
+#include "qnn_dsp.h"
 
 // Rows begin at multiples of 4.
 static uint32_t row_stride(const qnn_conv_t *c) {
@@ -17,17 +17,28 @@ uint64_t qnn_conv_scratch(const qnn_conv_t *c) {
     return row * (c->dense.layout == QNN_LAYOUT_ROWS ? 12 + 2 * rows : rows);
 }
 
+// Windows of a few bytes are not worth a call.
+static inline void copy(int8_t *to, const int8_t *from, uint32_t n) {
+    if (n > 16) {
+        memcpy(to, from, n);
+        return;
+    }
+    while (n-- > 0) {
+        *to++ = *from++;
+    }
+}
+
 // One row of the kernel's window, kernel_w places of in_c values from the input row `line`, beginning at
 // column x0 (which may lie outside).
 static void gather_line(const qnn_conv_t *c, const int8_t *line, int64_t x0, int8_t *to) {
     int8_t zero = (int8_t)c->dense.x_zero;
     if (c->dilation_w == 1 && x0 >= 0 && x0 + c->kernel_w <= c->in_w) {
-        memcpy(to, line + (uint32_t)x0 * c->in_c, (size_t)c->kernel_w * c->in_c);
+        copy(to, line + (uint32_t)x0 * c->in_c, c->kernel_w * c->in_c);
         return;
     }
     for (uint32_t k = 0; k < c->kernel_w; k++, x0 += c->dilation_w, to += c->in_c) {
         if (x0 >= 0 && x0 < c->in_w) {
-            memcpy(to, line + (uint32_t)x0 * c->in_c, c->in_c);
+            copy(to, line + (uint32_t)x0 * c->in_c, c->in_c);
         } else {
             memset(to, zero, c->in_c);
         }
@@ -51,6 +62,12 @@ void qnn_gather(const qnn_conv_t *c, uint32_t position, int8_t *to) {
 }
 
 void qnn_conv(const qnn_conv_t *c, uint32_t from, uint32_t to) {
+#if QNN_DSP
+    if (qnn_dsp_conv_can(c)) {
+        qnn_dsp_conv(c, from, to);
+        return;
+    }
+#endif
 #if QNN_M0
     if (c->dense.layout == QNN_LAYOUT_ROWS) {
         qnn_m0_conv(c, from, to);

@@ -1,6 +1,6 @@
 // Depthwise convolution: the portable kernel.
 
-#include "qnn_kernels.h"
+#include "qnn_dsp.h"
 
 // Channels whose sums are kept at a time.
 #define BLOCK (16)
@@ -19,6 +19,12 @@ static void inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size
 }
 
 void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
+#if QNN_DSP
+    if (qnn_dsp_depthwise_can(c)) {
+        qnn_dsp_depthwise(c, from, to);
+        return;
+    }
+#endif
 #if QNN_M0
     if (qnn_m0_depthwise_can(c)) {
         qnn_m0_depthwise(c, from, to);

@@ -29,6 +29,11 @@ enum {
 #else
 #define QNN_M0 (0)
 #endif
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(QNN_PORTABLE)
+#define QNN_DSP (1)
+#else
+#define QNN_DSP (0)
+#endif
 
 // Longest sum of products: 65536 * 128 * 128 = 2^30, so that no accumulator overflows before the bias.
 #define QNN_DEPTH_MAX (65536)
