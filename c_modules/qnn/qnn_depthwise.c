@@ -5,19 +5,6 @@
 // Channels whose sums are kept at a time.
 #define BLOCK (16)
 
-// The kernel's places first..last - 1 that lie within [0, size) when its first is at `at`.
-static void inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size, uint32_t *first,
-    uint32_t *last) {
-    *first = at >= 0 ? 0 : (uint32_t)((-at + dilation - 1) / dilation);
-    *last = at >= size ? 0 : (uint32_t)((size - at + dilation - 1) / dilation);
-    if (*last > kernel) {
-        *last = kernel;
-    }
-    if (*first > *last) {
-        *first = *last;
-    }
-}
-
 void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
 #if QNN_DSP
     if (qnn_dsp_depthwise_can(c)) {
@@ -40,11 +27,11 @@ void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
         int8_t *y = c->y + from * c->out_w * c->out_c;
         int64_t top = (int64_t)oy * c->stride_h - c->pad_top;
         uint32_t y0, y1;
-        inside(top, c->dilation_h, c->kernel_h, c->in_h, &y0, &y1);
+        qnn_inside(top, c->dilation_h, c->kernel_h, c->in_h, &y0, &y1);
         for (uint32_t ox = 0; ox < c->out_w; ox++, y += c->out_c) {
             int64_t left = (int64_t)ox * c->stride_w - c->pad_left;
             uint32_t x0, x1;
-            inside(left, c->dilation_w, c->kernel_w, c->in_w, &x0, &x1);
+            qnn_inside(left, c->dilation_w, c->kernel_w, c->in_w, &x0, &x1);
             for (uint32_t channel = 0; channel < c->out_c; channel += BLOCK) {
                 uint32_t n = c->out_c - channel < BLOCK ? c->out_c - channel : BLOCK;
                 int32_t acc[BLOCK] = {0};

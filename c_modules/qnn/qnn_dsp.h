@@ -5,6 +5,11 @@
 
 #include "qnn_kernels.h"
 
+// Ports build for size, which makes loops in C half again as slow.
+#if (QNN_M0 || QNN_DSP) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O2")
+#endif
+
 #if QNN_DSP
 
 #define QNN_DSP_POSITIONS (6)

@@ -113,6 +113,24 @@ static inline uint32_t qnn_row(const qnn_dense_t *d) {
     return d->layout == QNN_LAYOUT_ROWS ? (d->depth + 3) & ~3u : d->depth;
 }
 
+// The kernel's places first..last - 1 that lie within [0, size) when its first is at `at`.
+static inline void qnn_inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size, uint32_t *first,
+    uint32_t *last) {
+    if (at >= 0 && at + (uint64_t)(kernel - 1) * dilation < size) {
+        *first = 0;
+        *last = kernel;
+        return;
+    }
+    *first = at >= 0 ? 0 : (uint32_t)((-at + dilation - 1) / dilation);
+    *last = at >= size ? 0 : (uint32_t)((size - at + dilation - 1) / dilation);
+    if (*last > kernel) {
+        *last = kernel;
+    }
+    if (*first > *last) {
+        *first = *last;
+    }
+}
+
 // The inputs of a position of the output, c->dense.depth bytes.
 void qnn_gather(const qnn_conv_t *c, uint32_t position, int8_t *to);
 
