@@ -1,6 +1,7 @@
 // Depthwise convolution: the portable kernel.
 
 #include "qnn_dsp.h"
+#include "qnn_x86.h"
 
 // Channels whose sums are kept at a time.
 #define BLOCK (16)
@@ -21,6 +22,9 @@ void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
     uint32_t multiplier = c->out_c / c->in_c;
     int by_channel = c->dense.layout == QNN_LAYOUT_CHANNELS;
     uint32_t step = by_channel ? c->dense.depth : 1, place = by_channel ? 1 : c->out_c;
+#if QNN_X86
+    int fast = multiplier == 1 && !by_channel && qnn_x86_can(&c->dense.scale, c->out_c);
+#endif
     for (; from < to; from++) {
         uint32_t oy = from % c->out_h;
         const int8_t *image = c->x + from / c->out_h * c->in_h * c->in_w * c->in_c;
@@ -34,6 +38,14 @@ void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to) {
             qnn_inside(left, c->dilation_w, c->kernel_w, c->in_w, &x0, &x1);
             for (uint32_t channel = 0; channel < c->out_c; channel += BLOCK) {
                 uint32_t n = c->out_c - channel < BLOCK ? c->out_c - channel : BLOCK;
+#if QNN_X86
+                if (fast && n == BLOCK) {
+                    int64_t right = (int64_t)c->dilation_w * c->in_c, down = (int64_t)c->dilation_h * c->in_w * c->in_c;
+                    qnn_window_t at = {image + (top * c->in_w + left) * c->in_c, down, right, y0, y1, x0, x1};
+                    qnn_x86_depthwise(c, &at, channel, y + channel);
+                    continue;
+                }
+#endif
                 int32_t acc[BLOCK] = {0};
                 for (uint32_t ky = 0; ky < c->kernel_h; ky++) {
                     for (uint32_t kx = 0; kx < c->kernel_w; kx++) {

@@ -34,6 +34,12 @@ enum {
 #else
 #define QNN_DSP (0)
 #endif
+// A native module links with nothing that could tell which processor it is.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(QNN_PORTABLE) && !defined(MICROPY_ENABLE_DYNRUNTIME)
+#define QNN_X86 (1)
+#else
+#define QNN_X86 (0)
+#endif
 
 // Longest sum of products: 65536 * 128 * 128 = 2^30, so that no accumulator overflows before the bias.
 #define QNN_DEPTH_MAX (65536)

@@ -1,6 +1,7 @@
 // Matrix products of int8 rows and weights: the portable kernel.
 
 #include "qnn_dsp.h"
+#include "qnn_x86.h"
 
 #if !QNN_DSP
 // Four channels share each load of x.
@@ -28,8 +29,16 @@ static void four(const qnn_dense_t *d, const int8_t *x, uint32_t channel, int8_t
 
 void qnn_matmul(const qnn_dense_t *dense, const int8_t *x, uint32_t x_stride, uint32_t positions, int8_t *y,
     uint32_t y_stride, uint32_t from, uint32_t to) {
+#if QNN_X86
+    int fast = qnn_x86_can(&dense->scale, dense->channels);
+#endif
     for (uint32_t p = 0; p < positions; p++) {
         uint32_t channel = from;
+#if QNN_X86
+        if (fast) {
+            channel = qnn_x86_channels(dense, x, y, from, to);
+        }
+#endif
         for (; to - channel >= 4; channel += 4) {
 #if QNN_DSP
             qnn_dsp_four(dense, x, channel, y);
