@@ -2,7 +2,7 @@
 
 import gc
 
-from .compat import drive, sleep_ms, ticks_diff, ticks_ms
+from .compat import close_with, drive, sleep_ms, ticks_diff, ticks_ms
 from .errors import INTERNAL_ERROR, INVALID_PARAMS, ProtocolError, ToolError
 from .protocol import results
 from .protocol.faults import STATUS
@@ -199,6 +199,8 @@ class Dispatch:
             value.close()
             raise
         task = self._gateway.work(self._run_steps(request, value, finish))
+        if close_with:
+            close_with(task, value)
         request.on_cancel = task.cancel
 
     async def _run_steps(self, request, steps, finish):
@@ -310,7 +312,11 @@ class Dispatch:
         self._conclude(request, port, value, self._finish_read)
 
     def _template(self, uri):
+        """The template that makes this URI, and its arguments; (None, None) if there is none.
+
+        Of several the first that takes the values; if none does, the first says why not."""
         templates = self._registry.templates
+        why = None
         for name in templates:
             item = templates.get(name)
             found = item.match(uri)
@@ -318,7 +324,9 @@ class Dispatch:
                 try:
                     return item, item.arguments(found)
                 except ToolError as e:
-                    raise ProtocolError(INVALID_PARAMS, str(e), {"uri": uri}) from None
+                    why = why or str(e)
+        if why is not None:
+            raise ProtocolError(INVALID_PARAMS, why, {"uri": uri})
         return None, None
 
     def _read_elsewhere(self, request, port, buf):

@@ -129,7 +129,11 @@ int qnn_llama_step_float(qnn_llama_t *m) {
         } else {
             feed_forward(m, stage / 2);
         }
-        return 1;
+        if (stage + 1 < 2 * m->layers || m->wanted) {
+            return 1;
+        }
+        m->pos++;
+        return 0;
     }
     float *h = (float *)(void *)m->b2;
     const float *w = tensor(m, m->entries, QNN_LLAMA_CLASSIFIER);

@@ -118,14 +118,7 @@ class Model:
 
     def verify(self):
         """Raise ModelError unless the file has the checksum that its header says."""
-        from hashlib import sha256
-
-        digest = sha256(self._buf[:48])
-        for at in range(80, self.size, 4096):
-            digest.update(self._buf[at : min(at + 4096, self.size)])
-        if digest.digest() != bytes(self._buf[48:80]):
-            told = "checksum does not match: the file is damaged at offset 48"
-            raise ModelError("%s: %s" % (self.name, told))
+        verify(self._buf, self.size, self.name)
 
     def load(self):
         """Take the arena. Raises ModelError when there is no room."""
@@ -358,8 +351,20 @@ class Model:
         return self.ranked(top)
 
 
+def verify(buf, size, name):
+    """Raise ModelError unless a file of `size` bytes has the checksum that its header says."""
+    from hashlib import sha256
+
+    digest = sha256(buf[:48])
+    for at in range(80, size, 4096):
+        digest.update(buf[at : min(at + 4096, size)])
+    if digest.digest() != bytes(buf[48:80]):
+        told = "checksum does not match: the file is damaged at offset 48"
+        raise ModelError("%s: %s" % (name, told))
+
+
 def _opened(source, name):
-    """The file as a memoryview."""
+    """A model's file as a memoryview, in place where it can be. Raises ModelError."""
     if not isinstance(source, str):
         return memoryview(source)
     try:

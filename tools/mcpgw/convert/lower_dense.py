@@ -31,12 +31,12 @@ def _int8(tensor):
     return tensor.quantisation
 
 
-def scales(x, weights, y, channels, product=float):
+def scales(x, weights, y, channels, product=float, once=False):
     """
     (multiplier, shift) arrays: x_scale * w_scale / y_scale, one or one for each channel.
 
     The reference computes in float64, but for the first product of FULLY_CONNECTED: `product` is
-    what that is rounded to.
+    what that is rounded to. `once`: round as onnxruntime does, which computes in float32.
     """
     w = weights.scale
     if w is None or w.size not in (1, channels):
@@ -44,7 +44,12 @@ def scales(x, weights, y, channels, product=float):
     if np.any(weights.zero_point):
         raise ValueError(f"{weights.name}: weights with a zero point are not supported")
     x_scale, y_scale = x.quantisation[0], y.quantisation[0]
-    pairs = [fixed.quantize_multiplier(float(product(x_scale * float(s))) / y_scale) for s in w]
+    if once:
+        reals = np.float32(x_scale) * w.astype(np.float32) / np.float32(y_scale)
+        pairs = [fixed.quantize_once(float(real)) for real in reals]
+    else:
+        reals = (float(product(x_scale * float(s))) / y_scale for s in w)
+        pairs = [fixed.quantize_multiplier(real) for real in reals]
     # Equal ones need not be stored for each channel.
     if len(set(pairs)) == 1:
         pairs = pairs[:1]
@@ -79,7 +84,8 @@ def _dense(state, node, code, x, weights, window=None):
     if weights.shape[axis] > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} products in a sum")
     rounded = np.float32 if code == FULLY_CONNECTED else float
-    multiplier, shift = scales(x, w, y, weights.shape[1 - axis], rounded)
+    once = node.attrs.get("rounding") == "once"
+    multiplier, shift = scales(x, w, y, weights.shape[1 - axis], rounded, once)
     state.add(
         Dense(
             code,

@@ -143,11 +143,26 @@ def _mean(state, node):
     kept = [i for i in range(rank) if i not in axes]
     count = int(np.prod([x.shape[i] for i in axes]))
     strides = dense_strides(x.shape)
-    fields = [mean_thresholds(_mean_function(x, y, count), count)]
+    rounding = node.attrs.get("rounding")
+    function = _mean_once(x, y, count, rounding) if rounding else _mean_function(x, y, count)
+    fields = [mean_thresholds(function, count)]
     for group in (kept, axes):
         sizes, (steps,) = merge([x.shape[i] for i in group], [[strides[i] for i in group]])
         fields += pad_to(4, sizes, 1) + pad_to(4, steps, 0)
     state.add(Op(MEAN, state.value(x), state.new(y), fields, macs=x.size))
+
+
+def _mean_once(x, y, count, rounding):
+    """onnxruntime's means, ties to even: of a whole image before the zero point is added, of
+    windows ("with zero point") after it."""
+    (s1, z1), (s2, z2) = x.quantisation, y.quantisation
+    inside, outside = (z2, 0) if rounding == "with zero point" else (0, z2)
+
+    def function(total):
+        real = (total - z1 * count) / count * (s1 / s2)
+        return np.rint(real + inside).astype(np.int64) + outside
+
+    return function
 
 
 def _mean_function(x, y, count):

@@ -59,6 +59,7 @@ def _clip(call):
 
 def _unary(call, op, attrs=None):
     x = call[0]
+    attrs = {**(attrs or {}), "rounding": "once"}
     result = call.output(x.shape, x.order)
     result.flat = x.flat
     result.tensor.shape = x.tensor.shape
