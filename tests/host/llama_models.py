@@ -16,13 +16,15 @@ SHAPES = {
     "wide": {"dim": 96, "hidden": 1100, "layers": 1, "heads": 3, "kv_heads": 3, "size": 32},
     "long": {"dim": 32, "hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "size": 24},
 }
+# Its rows are whole groups, as ggml wants them.
+GROUPED = {"dim": 64, "hidden": 96, "layers": 2, "heads": 4, "kv_heads": 2, "size": 16}
 POSITIONS = {"long": 1500}
 OWN_CLASSIFIER = ("narrow", "long")
 
 
 def spec(shape, seed, scale=1.0):
     """A LlamaSpec of random weights; scale, of them all, makes activations large or small."""
-    sizes = dict(SHAPES[shape])
+    sizes = dict(GROUPED if shape == "grouped" else SHAPES[shape])
     r = np.random.default_rng(seed)
     size = sizes.pop("size")
     positions = POSITIONS.get(shape, 40)
