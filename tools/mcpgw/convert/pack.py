@@ -75,7 +75,7 @@ def _rows(op):
 
 def _fits(op):
     """Whether the kernels' sums and shifts hold this operator's."""
-    if np.any(op.shift > -1) or np.any(op.shift < -31):
+    if np.any(op.shift > 0) or np.any(op.shift < -31):
         return False
     sizes = np.abs(_rows(op))
     pairs = sizes[:, ::2] + sizes[:, 1::2]
