@@ -158,8 +158,7 @@ output:
     bne output
     str r5, [r7, #Y]
     str r1, [r7, #CHANNELS]
-    ldr r0, =four
-    mov pc, r0
+    b four
 
 ended:
     b end
