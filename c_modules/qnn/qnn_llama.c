@@ -244,8 +244,9 @@ uint32_t qnn_llama_init(qnn_llama_t *m, void *state, size_t size) {
     return n;
 }
 
-void qnn_llama_feed(qnn_llama_t *m, uint32_t token) {
+void qnn_llama_feed(qnn_llama_t *m, uint32_t token, int logits) {
     m->token = token;
+    m->wanted = logits != 0;
     m->stage = 0;
     m->ready = 0;
 }

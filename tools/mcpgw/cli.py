@@ -21,6 +21,8 @@ COMMANDS = {
     "deploy": ("mcpgw.deploy", "deploy"),
     "sim": ("mcpgw.sim.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),
+    "convert": ("mcpgw.convert.command", "convert"),
+    "run": ("mcpgw.convert.command", "run"),
 }
 
 

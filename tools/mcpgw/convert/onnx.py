@@ -66,6 +66,7 @@ class Reader:
         self.values = {"": None}
         self.uses = {}
         self.is_quantised = False
+        self.takes_floats = True
         versions = {item.domain: item.version for item in model.opset_import}
         self.opset = versions.get("", 13)
         for node in model.graph.node:
@@ -91,12 +92,12 @@ class Reader:
             self._spread()
             self._check_quantised()
         meta = {"source": "onnx"}
-        orders = [value.order for value in inputs]
-        if any(orders):
+        if self.takes_floats:
+            meta["pre"] = {"values": "real"}
+        orders = [value.order or range(len(value.shape)) for value in inputs]
+        if any(value.order for value in inputs):
             # The source's axes in the order in which the model has them.
-            meta["pre"] = {"axes": [list(order or range(9)) for order in orders]}
-            for axes, value in zip(meta["pre"]["axes"], inputs, strict=True):
-                del axes[len(value.shape) :]
+            meta.setdefault("pre", {})["axes"] = [list(order) for order in orders]
         tensors = [value.tensor for value in inputs]
         return Graph(self.name, tensors, outputs, self.nodes, meta)
 
@@ -116,6 +117,7 @@ class Reader:
         dtypes = {types.FLOAT: "float32", types.INT8: "int8", types.UINT8: "int8"}
         if kind.elem_type not in dtypes:
             raise UserError(f"input {item.name} is neither float32 nor int8 nor uint8")
+        self.takes_floats = kind.elem_type == types.FLOAT
         order = (0, 2, 3, 1) if len(shape) == 4 and self._is_image(item.name) else None
         value = self.tensor(item.name, shape, order)
         self.values[item.name] = value
