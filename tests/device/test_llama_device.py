@@ -10,7 +10,6 @@ import pytest
 import targets
 from mcpgw.convert import llama, llama2c
 from mcpgw.sim import PicoSim
-from mcpgw.tokenizer import mgt, readers
 from romfs import flash_with
 
 sys.path.insert(0, str(targets.ROOT / "tests" / "host"))
@@ -163,28 +162,3 @@ def test_speed_on_the_pico(data_dir, tmp_path, quant):
     assert speed > SPEED[quant]
     assert longest < 10_000
     assert took < 1024 and state < 120_000
-
-
-def test_a_story_in_language(data_dir, tmp_path):
-    """Vocabulary and model from the ROM file system: the published text."""
-    folder = data_dir / "stories260K"
-    vocabulary = mgt.pack(readers.llama2c((folder / "tok512.bin").read_bytes()))
-    file = llama.lower(llama2c.read(folder / "stories260K.bin"), "row")
-    files = {"stories.mgm": file, "tok512.mgt": vocabulary}
-    script = """
-from mcp_gw.infer.language import Language
-language = Language('/rom/stories.mgm', '/rom/tok512.mgt')
-text = language.generate('Once upon a time', max_tokens=52)
-print(''.join(text), text.reason)
-text = language.generate('Once upon a time', stop='park')
-print(''.join(text), text.reason)
-"""
-    flash = flash_with(tmp_path / "flash.img", files)
-    with PicoSim(targets.firmware("pico"), flash=flash, speed=0) as sim:
-        out = targets.run(sim, script)
-    assert out == (
-        ", there was a little girl named Lily. She loved to play outside in the park. "
-        "One day, she saw a big, red ball. She wanted to play with it, but it was too high. "
-        "length\n"
-        ", there was a little girl named Lily. She loved to play outside in the  stop\n"
-    )

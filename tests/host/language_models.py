@@ -54,9 +54,8 @@ def on_this_machine(model, vocabulary):
     lines = []
     for prompt, options in PROMPTS:
         text = found.generate(prompt, **options)
-        lines.append(
-            f"{[piece.encode() for piece in text]} {text.reason} {text.tokens} {text.prompt_tokens}"
-        )
+        pieces = [piece.encode() for piece in text]
+        lines.append(f"{pieces} {text.reason} {text.tokens} {text.prompt_tokens}")
     pieces = []
 
     async def two():
