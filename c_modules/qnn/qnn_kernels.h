@@ -29,6 +29,17 @@ enum {
 #else
 #define QNN_M0 (0)
 #endif
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(QNN_PORTABLE)
+#define QNN_DSP (1)
+#else
+#define QNN_DSP (0)
+#endif
+// A native module links with nothing that could tell which processor it is.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(QNN_PORTABLE) && !defined(MICROPY_ENABLE_DYNRUNTIME)
+#define QNN_X86 (1)
+#else
+#define QNN_X86 (0)
+#endif
 
 // Longest sum of products: 65536 * 128 * 128 = 2^30, so that no accumulator overflows before the bias.
 #define QNN_DEPTH_MAX (65536)
@@ -106,6 +117,24 @@ uint64_t qnn_depthwise_scratch(const qnn_conv_t *c);
 // Bytes from row to row of weights in PLAIN and ROWS.
 static inline uint32_t qnn_row(const qnn_dense_t *d) {
     return d->layout == QNN_LAYOUT_ROWS ? (d->depth + 3) & ~3u : d->depth;
+}
+
+// The kernel's places first..last - 1 that lie within [0, size) when its first is at `at`.
+static inline void qnn_inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size, uint32_t *first,
+    uint32_t *last) {
+    if (at >= 0 && at + (uint64_t)(kernel - 1) * dilation < size) {
+        *first = 0;
+        *last = kernel;
+        return;
+    }
+    *first = at >= 0 ? 0 : (uint32_t)((-at + dilation - 1) / dilation);
+    *last = at >= size ? 0 : (uint32_t)((size - at + dilation - 1) / dilation);
+    if (*last > kernel) {
+        *last = kernel;
+    }
+    if (*first > *last) {
+        *first = *last;
+    }
 }
 
 // The inputs of a position of the output, c->dense.depth bytes.

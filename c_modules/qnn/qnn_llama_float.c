@@ -114,9 +114,8 @@ static void feed_forward(const qnn_llama_t *m, uint32_t layer) {
 
 // Logits as integers in units of 2^-16, which is what sampling reads.
 static int32_t fixed(float x) {
-    // By hand: MicroPython's libm for boards has no lrintf().
     x *= 65536.0f;
-    return x > -1e9f ? x < 1e9f ? (int32_t)(x + (x < 0 ? -0.5f : 0.5f)) : 1000000000 : -1000000000;
+    return x > -1e9f ? x < 1e9f ? (int32_t)nearbyintf(x) : 1000000000 : -1000000000;
 }
 
 int qnn_llama_step_float(qnn_llama_t *m) {

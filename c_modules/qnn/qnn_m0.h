@@ -5,6 +5,11 @@
 
 #include "qnn_kernels.h"
 
+// Ports build for size, which makes loops in C half again as slow.
+#if (QNN_M0 || QNN_DSP) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O2")
+#endif
+
 // FOURS: a u32 `stride`; for each four channels `stride` bytes, a list of chunks; padding to a multiple of 4;
 // for each four channels a word per place, the depth made even: (channel's weight + 128) in its four bytes. A
 // chunk of n pairs of places is QNN_FOURS_CHUNK - n in the list, which ends with a larger number.

@@ -127,13 +127,14 @@ output:
     adds r0, r0, r1
     asrs r0, r0, #7
     adcs r0, r3
-    asrs r1, r0, #31
-    adds r0, r0, r1
     ldr r1, [r7, #SHIFT]
     ldrsb r2, [r1, r3]
     add r1, r10
     str r1, [r7, #SHIFT]
     rsbs r2, r2, #0
+    // A shift by 0 leaves the carry of this addition, which puts back what it took from a negative sum.
+    asrs r1, r0, #31
+    adds r0, r0, r1
     asrs r0, r2
     adcs r0, r3
     ldr r1, [r7, #ZERO]
@@ -157,8 +158,7 @@ output:
     bne output
     str r5, [r7, #Y]
     str r1, [r7, #CHANNELS]
-    ldr r0, =four
-    mov pc, r0
+    b four
 
 ended:
     b end

@@ -90,10 +90,10 @@ qnn_m0_six:
     str r1, [sp, #FRAME_ZERO]
     cmp r1, #0
     beq 1f
-    ldr r3, =general
+    adr r3, general
     ldr r1, general_size
     b 2f
-1:  ldr r3, =rectified
+1:  adr r3, rectified
     ldr r1, rectified_size
 2:  muls r1, r2, r1
     adds r3, r3, r1
@@ -161,7 +161,7 @@ half:
     movs r3, #0
     mov pc, r0
 
-    .ltorg
+    .balign 4
 general_size:
     .word (general_end - general) / 6
 rectified_size:
@@ -181,6 +181,7 @@ rectified:
 rectified_end:
     b next
 
+    .balign 4
 general:
     .irp at, 0, 4, 8, 12, 16, 20
     ldr r0, [sp, #\at]
@@ -203,8 +204,7 @@ next:
     subs r0, r0, #1
     str r0, [r3, #ROWS]
     beq done
-    ldr r0, =row
-    mov pc, r0
+    b row
 done:
     add sp, #FRAME
     LEAVE

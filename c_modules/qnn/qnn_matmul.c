@@ -1,7 +1,9 @@
 // Matrix products of int8 rows and weights: the portable kernel.
 
-#include "qnn_kernels.h"
+#include "qnn_dsp.h"
+#include "qnn_x86.h"
 
+#if !QNN_DSP
 // Four channels share each load of x.
 static void four(const qnn_dense_t *d, const int8_t *x, uint32_t channel, int8_t *y) {
     uint32_t row = qnn_row(d);
@@ -23,13 +25,26 @@ static void four(const qnn_dense_t *d, const int8_t *x, uint32_t channel, int8_t
     y[channel + 2] = qnn_requantise(&d->scale, channel + 2, a2);
     y[channel + 3] = qnn_requantise(&d->scale, channel + 3, a3);
 }
+#endif
 
 void qnn_matmul(const qnn_dense_t *dense, const int8_t *x, uint32_t x_stride, uint32_t positions, int8_t *y,
     uint32_t y_stride, uint32_t from, uint32_t to) {
+#if QNN_X86
+    int fast = qnn_x86_can(&dense->scale, dense->channels);
+#endif
     for (uint32_t p = 0; p < positions; p++) {
         uint32_t channel = from;
+#if QNN_X86
+        if (fast) {
+            channel = qnn_x86_channels(dense, x, y, from, to);
+        }
+#endif
         for (; to - channel >= 4; channel += 4) {
+#if QNN_DSP
+            qnn_dsp_four(dense, x, channel, y);
+#else
             four(dense, x, channel, y);
+#endif
         }
         for (; channel < to; channel++) {
             const int8_t *w = dense->weights + channel * qnn_row(dense);

@@ -260,6 +260,22 @@ FLOAT_ONLY = [
 ]
 
 
+def behind(case):
+    """The case behind a convolution or product, without which a quantiser leaves most alone."""
+    name, shape, nodes, weights = case
+    channels = shape[-1] if len(shape) == 1 else shape[0]
+    if len(shape) == 1:
+        first, kernel = ("Gemm", "x first", "x0", {"transB": 1}), (channels, channels)
+    else:
+        kernel = (channels, channels, *(1 for _ in shape[1:]))
+        first = ("Conv", "x first", "x0", {"kernel_shape": kernel[2:]})
+    inner = [
+        (op, " ".join("x0" if i == "x" else i for i in ins.split()), outs, attrs)
+        for op, ins, outs, attrs in nodes
+    ]
+    return name, shape, [first, *inner], {**weights, "first": kernel}
+
+
 def build(case, seed=5):
     """(ModelProto, samples float32) of one of the cases above."""
     _, shape, nodes, weights = case

@@ -96,7 +96,7 @@ def test_what_does_not_fit_stays_plain(case):
     elif case == "sum":
         op.bias = np.full(op.channels, -(1 << 23), "<i4")
     else:
-        op.shift = np.zeros_like(op.shift)
+        op.shift = np.ones_like(op.shift)
     pack.pack(program, "rp2040")
     assert (op.layout, op.packed) == (0, None)
 

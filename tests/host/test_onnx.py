@@ -44,30 +44,37 @@ def test_float_operator(name):
     assert np.abs(got - want).max() < 1e-4 * max(1, np.abs(want).max())
 
 
+# What onnxruntime's quantiser leaves in floating point.
+NOT_QUANTISED = ("mean-image", "mean-channels", "tanh", "subtract-from", "divide")
+
+
 @pytest.mark.parametrize("name", [case[0] for case in onnx_models.OPERATORS])
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
 def test_quantised_operator(name, form, tmp_path):
-    proto, x = onnx_models.build(CASES[name])
+    proto, x = onnx_models.build(onnx_models.behind(CASES[name]))
     onnx.save(proto, tmp_path / "float.onnx")
     paths = (tmp_path / "float.onnx", tmp_path / "int8.onnx")
     proto = onnx_models.quantised(*paths, "x", x, form, "QInt8", name != "matmul")
-    try:
-        graph = reader.read(proto.SerializeToString(), name)
-    except UserError as error:
-        # A quantiser leaves a model of one operator that it does not know as it is, or in part.
-        assert "quantised in part" in str(error)
+    if name in NOT_QUANTISED:
+        with pytest.raises(UserError, match="quantised in part"):
+            reader.read(proto.SerializeToString(), name)
         return
-    if graph.inputs[0].dtype == "float32":
-        return
+    graph = reader.read(proto.SerializeToString(), name)
     got = run_core(graph, in_models_order(graph, x))
     session = onnx_models.session(proto)
     want = np.concatenate([session.run(None, {"x": row[None]})[0].ravel()[None] for row in x])
     steps = np.abs(got - want) / graph.outputs[0].quantisation[0]
+    print(f"{(steps > 0.01).sum()} of {steps.size} differ, by {steps.max():.1f} steps at most")
     # Softmax has a scale of its own. Padded means are rounded twice: to the input's scale, and
-    # from it to that of the output. Elsewhere a tie may be rounded otherwise.
-    is_rough = name in ("softmax", "average-pads")
-    assert steps.max() < (2.01 if is_rough else 1.01), steps.max()
-    assert is_rough or (steps > 0.01).mean() < 0.05, (steps > 0.01).mean()
+    # from it to that of the output. Means of windows end in ties, which floats decide there.
+    allowed = {
+        "softmax": (1, 1.51),
+        "average-pads": (0.7, 2.01),
+        "average-pool-tiles": (0.1, 1.01),
+    }
+    share, largest = allowed.get(name, (0.005, 1.01))
+    assert steps.max() < largest
+    assert (steps > 0.01).mean() <= share
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "digits-mlp"])

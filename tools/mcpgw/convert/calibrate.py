@@ -29,8 +29,8 @@ def load_samples(path, graph):
     Sample data for a graph's inputs.
 
     Args:
-        path: .npy: samples of the one input; .npz: an array for each input, by name, x, or in order;
-            .csv: a row per sample of the one input, a header is skipped.
+        path: .npy: samples of the one input; .npz: an array for each input, by name (of one
+            input also x) or in order; .csv: a row per sample, a header is skipped.
         graph: the Graph.
 
     Returns:

@@ -18,6 +18,9 @@ PERCENTILE = typer.Option(help="share of the samples' values, in percent, that i
 LABELS = typer.Option(help="names of the classes: with commas between them, or a file of lines")
 QUANT = typer.Option(help="language models: row, q8_0, q4_0 or float")
 POSITIONS = typer.Option(help="language models: longest context, in tokens", min=1)
+ROUNDING = typer.Option(
+    help="source: as the source's runtime; tflite: ONNX models as TFLite, fast on a Cortex-M4"
+)
 WIDTH = typer.Option(help="nearest neighbours: bytes of a value, 1 or 2", min=1, max=2)
 
 
@@ -40,6 +43,7 @@ def convert(
     quant: Annotated[str | None, QUANT] = None,
     positions: Annotated[int | None, POSITIONS] = None,
     width: Annotated[int | None, WIDTH] = None,
+    rounding: Annotated[str, ROUNDING] = "source",
 ):
     """Convert a trained model to a .mgm file that a board runs in place.
 
@@ -52,6 +56,8 @@ def convert(
         raise UserError(f"--target {target}: there are {', '.join(TARGETS)}", 2)
     if not 50 < percentile <= 100:
         raise UserError("--percentile is between 50 and 100, 100 for all values", 2)
+    if rounding not in ("source", "tflite"):
+        raise UserError(f"--rounding {rounding}: there are source and tflite", 2)
     kind = sources.kind_of(source)
     if kind == "sklearn":
         print(f"note: reading {source} runs code that is in it", file=sys.stderr)
@@ -67,6 +73,7 @@ def convert(
         quant=quant,
         positions=positions,
         width=width,
+        rounding=rounding,
         progress=_Progress("calibrating"),
     )
     converted = sources.convert(source, options)

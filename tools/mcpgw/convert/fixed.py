@@ -43,7 +43,7 @@ def quantize_once(real):
 
 
 def high_mul(a, b):
-    """a * b / 2^31 rounded, ties away from zero (gemmlowp's SaturatingRoundingDoublingHighMul)."""
+    """a * b / 2^31 rounded, ties up (gemmlowp's SaturatingRoundingDoublingHighMul)."""
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
     product = a * b
     nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))

@@ -32,7 +32,9 @@ def _binary(code):
         if code == MUL:
             # The reference multiplies in float32.
             real = np.float32(s1) * np.float32(s2) / np.float32(s)
-            scales = [(0, 0), (0, 0), fixed.quantize_multiplier(float(real))]
+            once = node.attrs.get("rounding") == "once"
+            quantize = fixed.quantize_once if once else fixed.quantize_multiplier
+            scales = [(0, 0), (0, 0), quantize(float(real))]
         else:
             largest = 2 * max(s1, s2)
             output = largest / ((1 << _LEFT_SHIFT) * s)
@@ -132,21 +134,30 @@ _REAL = {
     "RELU6": lambda v: np.clip(v, 0, 6),
     "RELU_N1_TO_1": lambda v: np.clip(v, -1, 1),
     "LEAKY_RELU": lambda v, alpha: np.where(v >= 0, v, v * np.float32(alpha)),
-    "QUANTIZE": lambda v: v,
 }
 
 
-def table_once(node):
-    """Table of an operator as onnxruntime computes it: in float32, rounded once, ties to even."""
-    x, y = node.inputs[0], node.outputs[0]
+def _once(x, y, function):
+    """Table of a function as onnxruntime computes it: in float32, rounded once, ties to even."""
     (s1, z1), (s2, z2) = x.quantisation, y.quantisation
 
     def quantised(q):
         real = (q - z1).astype(np.float32) * np.float32(s1)
-        result = _REAL[node.op](real, **_parameters(node)).astype(np.float32)
+        result = function(real).astype(np.float32)
         return np.rint(result / np.float32(s2) + np.float32(z2)).astype(np.int64)
 
     return table_of(quantised)
+
+
+def requantise_once(x, y):
+    """int8 of one scale as that of another, as onnxruntime does it."""
+    return _once(x, y, lambda v: v)
+
+
+def table_once(node):
+    """Table of an operator of one value, as onnxruntime computes it."""
+    parameters = _parameters(node)
+    return _once(node.inputs[0], node.outputs[0], lambda v: _REAL[node.op](v, **parameters))
 
 
 def _unary(make_table):
@@ -188,7 +199,7 @@ def _quantize(state, node):
     value = state.value(x)
     if x.dtype != "float32":
         is_once = node.attrs.get("rounding") == "once"
-        table = table_once(node) if is_once else requantise_table(x, y)
+        table = (requantise_once if is_once else requantise_table)(x, y)
         add_table(state, value, state.new(y), table)
         return
     scale, zero_point = y.quantisation

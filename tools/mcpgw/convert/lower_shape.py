@@ -4,7 +4,7 @@ import numpy as np
 
 from mcpgw.convert import fixed
 from mcpgw.convert.loops import dense_strides, merge, pad_to
-from mcpgw.convert.lower_elementwise import requantise_table
+from mcpgw.convert.lower_elementwise import requantise_once, requantise_table
 from mcpgw.convert.program import FILL, MEAN, Op, copy_op
 
 
@@ -39,7 +39,8 @@ def _concatenation(state, node):
     for x, value in zip(node.inputs, inputs, strict=True):
         table = None
         if x.scale is not None and x.quantisation != y.quantisation:
-            table = requantise_table(x, y)
+            is_once = node.attrs.get("rounding") == "once"
+            table = (requantise_once if is_once else requantise_table)(x, y)
         elif x.dtype != y.dtype:
             raise ValueError(f"{x.name} and {y.name} differ in type")
         copy(

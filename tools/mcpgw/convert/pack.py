@@ -28,21 +28,43 @@ def pack(program, target="portable"):
 
     Args:
         program: see program.py.
-        target: one of TARGETS. rp2040 (any Cortex-M0+) takes two products from one multiply, which
+        target: one of TARGETS. cortex-m4 (any core with DSP instructions) wants room to widen what
+            it multiplies. rp2040 (any Cortex-M0+) takes two products from one multiply, which
             needs weights whose sums are small; operators whose are not stay plain.
     """
     if target not in TARGETS:
         raise ValueError(f"no such target: {target}; there are {', '.join(TARGETS)}")
-    if target != "rp2040":
-        return
     for op in program.ops:
-        if isinstance(op, Dense) and _fits(op):
-            _PACK[op.code](op)
+        if isinstance(op, Dense):
+            if target == "cortex-m4":
+                _for_dsp(op)
+            elif target == "rp2040" and _fits(op):
+                _PACK[op.code](op)
 
 
 def packer(target):
     """pack() for build.build()."""
     return lambda program: pack(program, target)
+
+
+def _for_dsp(op):
+    if op.code == CONV_2D:
+        row = op.depth + (-op.depth % 4)
+        if row != op.depth and _fits(op):
+            _conv(op)
+        op.storage = Storage(row * (14 if op.layout else 12 if op.is_direct else 13))
+    elif op.code == DEPTHWISE_CONV_2D and _is_3x3(op):
+        rows, columns = op.y.dims[1:3]
+        stride = op.window[1]
+        line = 2 * (((columns - 1) * stride[1] + 5) & ~1)
+        per_row, fixed = line * stride[0] + 4 * columns, line * (3 - stride[0])
+        rows = min(rows, max(1, (_DEPTHWISE_SCRATCH - fixed) // per_row))
+        op.storage = Storage(fixed + rows * per_row)
+
+
+def _is_3x3(op):
+    kernel, _, dilation, _ = op.window
+    return kernel == (3, 3) and dilation == (1, 1)
 
 
 def _rows(op):
@@ -53,7 +75,7 @@ def _rows(op):
 
 def _fits(op):
     """Whether the kernels' sums and shifts hold this operator's."""
-    if np.any(op.shift > -1) or np.any(op.shift < -31):
+    if np.any(op.shift > 0) or np.any(op.shift < -31):
         return False
     sizes = np.abs(_rows(op))
     pairs = sizes[:, ::2] + sizes[:, 1::2]
@@ -102,8 +124,8 @@ def _fully_connected(op):
 
 
 def _depthwise(op):
-    kernel, stride, dilation, _ = op.window
-    if kernel != (3, 3) or dilation != (1, 1) or max(stride) > 8:
+    stride = op.window[1]
+    if not _is_3x3(op) or max(stride) > 8:
         return
     rows, columns = op.y.dims[1:3]
     columns = min(columns, (PITCH - 3) // stride[1] + 1)

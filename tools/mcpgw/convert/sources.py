@@ -33,6 +33,7 @@ class Options:
     quant: str | None = None
     positions: int | None = None
     width: int | None = None
+    rounding: str = "source"
     progress: object = None
 
 
@@ -151,6 +152,9 @@ def _graph(kind, path, options):
     if options.labels:
         check_labels(graph, options.labels)
         graph.meta["labels"] = options.labels
+    if options.rounding == "tflite":
+        for node in graph.nodes:
+            node.attrs.pop("rounding", None)
     program = build.compiled(graph, packer(options.target))
     file = build.assemble(program)
     return Converted(kind, path, file, source, program, graph, is_float, samples)
