@@ -51,6 +51,7 @@ class Converted:
     # Kind 1: the int8 Graph that was compiled.
     graph: object = None
     is_calibrated: bool = False
+    target: str = "portable"
     samples: list = field(default_factory=list)
 
 
@@ -157,7 +158,7 @@ def _graph(kind, path, options):
             node.attrs.pop("rounding", None)
     program = build.compiled(graph, packer(options.target))
     file = build.assemble(program)
-    return Converted(kind, path, file, source, program, graph, is_float, samples)
+    return Converted(kind, path, file, source, program, graph, is_float, options.target, samples)
 
 
 def needs_calibration(graph):
