@@ -164,7 +164,7 @@ def _graph(kind, path, options):
 
 
 def fold_constants(graph):
-    """Take out what makes floats of a model's constants: float16 or int8 weights of a float model."""
+    """Take out what makes floats of constants: float16 or int8 weights of a float model."""
     for node in list(graph.nodes):
         x, y = node.inputs[0], node.outputs[0]
         if node.op == "DEQUANTIZE" and x.is_constant:
