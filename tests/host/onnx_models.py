@@ -19,7 +19,7 @@ class Samples(CalibrationDataReader):
         return next(self.items, None)
 
 
-def model(nodes, shape, weights, output="y", dtype=TensorProto.FLOAT, opset=13):
+def model(nodes, shape, weights, output="y", dtype=TensorProto.FLOAT, opset=14):
     """A ModelProto of nodes (op, inputs, output or outputs, attributes) over the input x."""
     made = [
         helper.make_node(op, ins.split(), outs.split(), **attrs) for op, ins, outs, attrs in nodes
@@ -206,6 +206,7 @@ OPERATORS = [
 
 # What only a float model has; a quantiser folds these or does not know them.
 FLOAT_ONLY = [
+    _one("hard-swish", _IMAGE, "HardSwish"),
     (
         "batch-norm-folded",
         (3, 5, 6),
