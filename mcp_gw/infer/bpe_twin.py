@@ -172,10 +172,11 @@ class Vocabulary:
         """The token that a and b merge to, or None."""
         if not self.slots:
             return None
-        h = (a * 0x9E3779B1 + b * 0x85EBCA6B) & _MASK
+        first = a * 0x9E3779B1
+        h = (first + b * 0x85EBCA6B) & _MASK
         h = ((h ^ h >> 15) * 0x2C1B3C6D) & _MASK
         d = self.displace[h >> (32 - self.pair_bits)]
-        x = ((h ^ (d * 0x27D4EB2F) & _MASK) * 0x165667B1) & _MASK
+        x = (((h + first) & _MASK ^ (d * 0x27D4EB2F) & _MASK) * 0x165667B1) & _MASK
         token = self._int(self.slot, (x * self.slots >> 32) * self.ref)
         return token if token < self.tokens and self._halves(token) == (a, b) else None
 

@@ -4,6 +4,8 @@ import struct
 import zlib
 from collections import defaultdict
 
+import numpy as np
+
 from . import triebuilder
 from .vocabulary import DEEPEST, LONGEST, Vocabulary, VocabularyError
 
@@ -124,13 +126,11 @@ def _runs(ids):
 
 
 def hash_pair(a, b):
-    h = (a * 0x9E3779B1 + b * 0x85EBCA6B) & MASK
-    return ((h ^ h >> 15) * 0x2C1B3C6D) & MASK
-
-
-def place(h, displacement, count):
-    x = ((h ^ (displacement * 0x27D4EB2F) & MASK) * 0x165667B1) & MASK
-    return x * count >> 32
+    """Two numbers of 32 bits: what tells the bucket, and what tells pairs in a bucket apart."""
+    first = a * 0x9E3779B1
+    h = (first + b * 0x85EBCA6B) & MASK
+    h = ((h ^ h >> 15) * 0x2C1B3C6D) & MASK
+    return h, (h + first) & MASK
 
 
 def perfect_hash(values):
@@ -141,10 +141,11 @@ def perfect_hash(values):
     bits = max(1, (len(values) // 4).bit_length())
     buckets = defaultdict(list)
     for pair, value in values.items():
-        h = hash_pair(*pair)
-        buckets[h >> (32 - bits)].append((h, value))
-    if len({h for bucket in buckets.values() for h, _ in bucket}) != len(values):
-        raise VocabularyError("two pairs of tokens have the same hash")
+        h, key = hash_pair(*pair)
+        buckets[h >> (32 - bits)].append((key, value))
+    for bucket in buckets.values():
+        if len({key for key, _ in bucket}) != len(bucket):
+            raise VocabularyError("two pairs of tokens have the same hash")
     count = len(values) + len(values) // 25 + 1
     while (found := _displace(buckets, bits, count)) is None:
         count += count // 50 + 1
@@ -153,16 +154,22 @@ def perfect_hash(values):
 
 def _displace(buckets, bits, count):
     displacement, slots = bytearray(1 << bits), [None] * count
+    taken = np.zeros(count, bool)
+    flips = np.arange(256, dtype=np.uint64) * np.uint64(0x27D4EB2F) & np.uint64(MASK)
     for number, bucket in sorted(buckets.items(), key=lambda item: -len(item[1])):
-        for d in range(256):
-            places = {place(h, d, count) for h, _ in bucket}
-            if len(places) == len(bucket) and all(slots[at] is None for at in places):
+        # Where the pairs (rows) would lie with each displacement (columns).
+        keys = np.array([[key] for key, _ in bucket], np.uint64)
+        x = (keys ^ flips) * np.uint64(0x165667B1) & np.uint64(MASK)
+        places = (x * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+        for d in np.flatnonzero(~taken[places].any(axis=0)):
+            if len(set(places[:, d].tolist())) == len(bucket):
                 break
         else:
             return None
         displacement[number] = d
-        for h, value in bucket:
-            slots[place(h, d, count)] = value
+        taken[places[:, d]] = True
+        for at, (_, value) in zip(places[:, d].tolist(), bucket, strict=True):
+            slots[at] = value
     return bytes(displacement), slots
 
 
