@@ -1,8 +1,8 @@
 """The C module _bpe in Python: used on CPython and where a firmware comes without it.
 
 It makes tokens by merging, the pair with the lowest rank first, and finds pairs only; the C core
-covers text with tokens that it finds in a trie. Both must give the same for every text. The functions
-are described in c_modules/bpe/bpe_mod.c, the file in docs/tokenizer-format.md.
+covers text with tokens that it finds in a trie. Both must give the same for every text. The
+functions are described in c_modules/bpe/bpe_mod.c, the file in docs/tokenizer-format.md.
 """
 
 import struct
@@ -319,13 +319,14 @@ class _Job:
         self._hold(at)
         piece = None  # where the last one began, tokens before it, the same without blank ones
         solid, solid_count = at, len(self.tokens)
+        solid_before = solid, solid_count
         blank = False
         while at < end:
             if gpt and character(text, at, end)[0] <= 0:
                 if is_open:
                     return False
                 if piece is not None:
-                    at, count = (solid_before, solid_before_count) if blank else piece
+                    at, count = solid_before if blank else piece
                     del self.tokens[count:]
                 self.tokens += [token for token, _ in v.merge(text[at:end])]
                 return True
@@ -337,7 +338,7 @@ class _Job:
             if split.touched:
                 return False
             piece = at, len(self.tokens)
-            solid_before, solid_before_count = solid, solid_count
+            solid_before = solid, solid_count
             before = b""
             if self.fresh and not (v.flags & PREFIX_UNLESS and text[at] == 32):
                 before = b" "

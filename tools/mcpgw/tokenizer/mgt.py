@@ -40,7 +40,9 @@ def pack(vocabulary):
     if len(trie) > 1 << 15 and ref == 2:
         ref = 3
         trie, special = triebuilder.build(text_tokens, specials, ref)
-    pair_bits, displacement, slots = perfect_hash(dict(zip(pairs, range(merges, len(tokens)), strict=True)))
+    pair_bits, displacement, slots = perfect_hash(
+        dict(zip(pairs, range(merges, len(tokens)), strict=True))
+    )
     runs, order = _runs([id for _, id in tokens])
     literals = [text for text, _ in tokens[256:merges]]
     ends = [0]
@@ -102,7 +104,9 @@ def _check_limits(vocabulary, tokens):
         raise VocabularyError("two tokens have the same number")
     for text, id in tokens:
         if not 1 <= len(text) <= LONGEST:
-            raise VocabularyError(f"token {id} is {len(text)} bytes long; 1 to {LONGEST} are possible")
+            raise VocabularyError(
+                f"token {id} is {len(text)} bytes long; 1 to {LONGEST} are possible"
+            )
 
 
 def _check_depth(pairs, merges):
@@ -111,7 +115,9 @@ def _check_depth(pairs, merges):
     for token, (left, right) in enumerate(pairs, merges):
         depth[token] = max(depth.get(left, 0) + 1, depth.get(right, 0))
         if depth[token] > DEEPEST:
-            raise VocabularyError(f"a token is made of more than {DEEPEST} merges one in the other")
+            raise VocabularyError(
+                f"a token is made of more than {DEEPEST} merges one in the other"
+            )
 
 
 def _runs(ids):
@@ -134,8 +140,8 @@ def hash_pair(a, b):
 
 
 def perfect_hash(values):
-    """(bits, displacement, slots) for {(a, b): value}: the value of a pair lies in the slot that its
-    hash and the displacement of its bucket give."""
+    """(bits, displacement, slots) for {(a, b): value}: the value of a pair lies in the slot that
+    its hash and the displacement of its bucket give."""
     if not values:
         return 1, bytes(2), []
     bits = max(1, (len(values) // 4).bit_length())
