@@ -3,24 +3,26 @@ Builds the C cores of c_modules into the package, where there is a compiler; pyp
 the rest.
 """
 
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
 
-modules = Path("c_modules")
-files = [
-    f for f in modules.glob("*/*.c") if not f.stem.endswith("_mod") and f.parent.name != "mcpscan"
-]
+sys.path.insert(0, "tools")
+from mcpgw import native  # noqa: E402
+
+files = native.sources(Path())
 
 setup(
     ext_modules=[
         Extension(
             # Not a module that can be imported: tools/mcpgw/native.py loads it with ctypes.
             "mcpgw._cores",
-            sorted(map(str, files)),
+            list(map(str, files)),
             include_dirs=sorted({str(f.parent) for f in files}),
-            depends=sorted(map(str, modules.glob("*/*.h"))),
-            extra_compile_args=["-std=c99", "-O3", "-fno-strict-aliasing"],
+            depends=list(map(str, native.headers(Path()))),
+            extra_compile_args=native.FLAGS,
+            libraries=native.LIBRARIES,
             optional=True,
         )
     ]

@@ -156,6 +156,26 @@ async def ask(request, questions, timeout_ms):
     return await ask_legacy(request, questions, timeout_ms, request.port.send)
 
 
+async def sampled(function, params):
+    """A CreateMessageResult (dict) made here: function(params), plain or async, returns its text
+    or a dict of its members. Raises ToolError where that fails."""
+    try:
+        found = function(params)
+        if hasattr(found, "send"):
+            found = await found
+    except (ToolError, ProtocolError):
+        raise
+    except Exception as e:
+        raise ToolError("the function for sampling failed: %s: %s" % (type(e).__name__, e)) from e
+    if isinstance(found, str):
+        found = {"content": {"type": "text", "text": found}}
+    if not isinstance(found, dict) or "content" not in found or checked(found) is None:
+        raise ToolError("the function for sampling gave no message")
+    row = {"role": "assistant", "model": "local", "stopReason": "endTurn"}
+    row.update(found)
+    return row
+
+
 def _known(request, questions):
     answers = request.answers or {}
     found = {}

@@ -42,6 +42,7 @@ except ImportError:
 
 if MICROPYTHON:
     spawn = asyncio.create_task
+    close_with = None  # nobody minds a coroutine that never began
 
     def run_until(work):
         """Run `work` to its end, from inside a task too."""
@@ -142,6 +143,11 @@ else:
 
     def spawn(work):
         return this_loop().create_task(work)
+
+    def close_with(task, steps):
+        """When the task is over, close what it was to run: cancelled before its first step it has
+        never begun, which Python warns of. To others that makes no difference."""
+        task.add_done_callback(lambda _: steps.close())
 
     def run_until(work):
         return _own_loop().run_until_complete(work)

@@ -1,9 +1,11 @@
 """What a tool, a resource or a prompt can do beside returning a value."""
 
-from .asking import Question, ask, capabilities_of, meta_of
+from .asking import Question, ask, capabilities_of, meta_of, sampled
 from .errors import ToolError
 from .protocol.jsonvalue import checked
 from .protocol.results import LEVELS, notification, progress
+
+_SAMPLING = "sampling/createMessage"
 
 
 class Context:
@@ -15,9 +17,10 @@ class Context:
 
     is_context = True
 
-    def __init__(self, request, config):
+    def __init__(self, request, config, sampler=None):
         self._request = request
         self._config = config
+        self._sampler = sampler
         self._questions = 0
 
     @property
@@ -101,14 +104,27 @@ class Context:
 
         With clients of 2026-07-28 the function runs again from its beginning once the answers are
         there: ask before you act. Raises ToolError when the client refuses, or does not answer
-        within the setting ask_timeout_ms.
+        within the setting ask_timeout_ms. Sampling that the client cannot do is done by the
+        gateway's own model where there is one that gw.model() was told to use so.
         """
-        return await ask(self._request, questions, self._config["ask_timeout_ms"])
+        return await self._ask(questions)
 
     async def _one(self, question):
         self._questions += 1
         key = "input_%d" % self._questions
-        return (await ask(self._request, {key: question}, self._config["ask_timeout_ms"]))[key]
+        return (await self._ask({key: question}))[key]
+
+    async def _ask(self, questions):
+        found = {}
+        if self._sampler:
+            capabilities = self.capabilities
+            for key, question in questions.items():
+                if question.method == _SAMPLING and question.missing(capabilities):
+                    found[key] = await sampled(self._sampler, question.params)
+            if found:
+                questions = {key: q for key, q in questions.items() if key not in found}
+        found.update(await ask(self._request, questions, self._config["ask_timeout_ms"]))
+        return found
 
     async def sample(self, messages, max_tokens=512, **more):
         """Have the client's model write. messages: str, or a list of str, content.Message and
@@ -143,7 +159,7 @@ class Context:
             elif hasattr(item, "role"):
                 item = {"role": item.role, "content": item.content.row}
             rows.append(item)
-        return Question("sampling/createMessage", dict(more, messages=rows, maxTokens=max_tokens))
+        return Question(_SAMPLING, dict(more, messages=rows, maxTokens=max_tokens))
 
     @staticmethod
     def elicitation(message, schema):

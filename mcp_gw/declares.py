@@ -8,6 +8,7 @@ class Declares:
     """The part of Gateway that takes declarations."""
 
     models = None  # the infer.store.Store, once there is a model
+    tokenizers = None  # name -> infer.tokenizer.Tokenizer, of vocabularies without a model
     streams = None  # name -> infer.stream.Stream
     built_in = None  # names of the tools that are offered for them
 
@@ -150,13 +151,18 @@ class Declares:
         return outbox
 
     def model(self, name, source, **options):
-        """Run the model of an .mgm file (path, or buffer) under this name, and offer the tools
+        """Run the model in a file (path, or a buffer with it) under this name, and offer the tools
         that it makes possible (docs/models.md): `classify` for one with labels, `analyze` for an
-        autoencoder, `complete` and `count_tokens` for a language model.
+        autoencoder, `complete` and `count_tokens` for a language model, `count_tokens` for the
+        vocabulary of a tokenizer.
 
-        labels: names of its classes, in place of those in the file. verify: whether its checksum
-        is looked at now (default: True). Returns the Model; it takes RAM when it runs, within the
-        setting model_ram. Raises ConfigError.
+        labels: names of its classes, in place of those in the file. tokenizer: path of a language
+        model's vocabulary; positions: tokens that a text and its continuation have at most;
+        sampling: whether it also writes for ctx.sample() where a client cannot. verify: whether
+        the file's checksum is looked at now (default: True).
+
+        Returns the Model, Language or Tokenizer; models take RAM when they run, within the setting
+        model_ram. Raises ConfigError.
         """
         from .infer.offer import add
 

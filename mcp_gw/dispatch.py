@@ -2,7 +2,7 @@
 
 import gc
 
-from .compat import drive, sleep_ms, ticks_diff, ticks_ms
+from .compat import close_with, drive, sleep_ms, ticks_diff, ticks_ms
 from .errors import INTERNAL_ERROR, INVALID_PARAMS, ProtocolError, ToolError
 from .protocol import results
 from .protocol.faults import STATUS
@@ -24,6 +24,7 @@ class Dispatch:
         self._config = gateway.config
         gateway.server.on_cancelled = Request.cancel
         self.tasks = None  # the Tasks, once a tool can be one
+        self.sampler = None  # function that does sampling which a client cannot
 
     def take(self, port, buf, lo, hi):
         """Handle one message of `port`. Returns its kind, as the scanner gives it."""
@@ -165,7 +166,7 @@ class Dispatch:
         from .context import Context
 
         request.port = port
-        return Context(request, self._config)
+        return Context(request, self._config, self.sampler)
 
     def _answers(self, request, params, arguments):
         """Read what a client of a stateless revision brings back to a call that asked it."""
@@ -198,6 +199,8 @@ class Dispatch:
             value.close()
             raise
         task = self._gateway.work(self._run_steps(request, value, finish))
+        if close_with:
+            close_with(task, value)
         request.on_cancel = task.cancel
 
     async def _run_steps(self, request, steps, finish):
@@ -309,7 +312,11 @@ class Dispatch:
         self._conclude(request, port, value, self._finish_read)
 
     def _template(self, uri):
+        """The template that makes this URI, and its arguments; (None, None) if there is none.
+
+        Of several the first that takes the values; if none does, the first says why not."""
         templates = self._registry.templates
+        why = None
         for name in templates:
             item = templates.get(name)
             found = item.match(uri)
@@ -317,7 +324,9 @@ class Dispatch:
                 try:
                     return item, item.arguments(found)
                 except ToolError as e:
-                    raise ProtocolError(INVALID_PARAMS, str(e), {"uri": uri}) from None
+                    why = why or str(e)
+        if why is not None:
+            raise ProtocolError(INVALID_PARAMS, why, {"uri": uri})
         return None, None
 
     def _read_elsewhere(self, request, port, buf):

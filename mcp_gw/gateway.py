@@ -7,6 +7,7 @@ from .clock import Clock
 from .compat import (
     HAS_STDERR,
     MICROPYTHON,
+    close_with,
     const,
     forget_tasks,
     kbd_intr,
@@ -371,6 +372,8 @@ class Gateway(Declares, Tells):
     def work(self, steps):
         """Run a coroutine beside the others; whatever it raises is logged. Returns its task."""
         task = spawn(self._logged(steps))
+        if close_with:
+            close_with(task, steps)
         self._work.append(task)
         return task
 

@@ -116,6 +116,16 @@ def data_dir():
     return folder
 
 
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory):
+    """The repository's own small models, trained in this session; see tools/train_models.py."""
+    import train_models
+
+    folder = tmp_path_factory.mktemp("models")
+    train_models.train(folder)
+    return folder
+
+
 @pytest.fixture
 def seed(request):
     """A seed for this test, printed and listed at the end of a soak run."""

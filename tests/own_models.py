@@ -91,3 +91,54 @@ def small(seed=1):
     """A file of a few thousand MACs: 64 values in, one of four words out."""
     net = _Net(seed, (1, 8, 8, 1)).conv(4, 3)
     return net.classified(LABELS).file("small", labels=list(LABELS))
+
+
+def language(seed=1, positions=64):
+    """(model, vocabulary): files of a language model of random weights, which writes nonsense."""
+    from mcpgw.convert import llama
+    from mcpgw.convert.llama2c import angles
+    from mcpgw.tokenizer import mgt, readers
+
+    texts = [bytes([i]) for i in range(256)] + [b"th", b"the", b" t", b"ed", b" s", b"re", b" a"]
+    ranks = {text: i for i, text in enumerate(texts)}
+    vocabulary = mgt.pack(readers.from_ranks(ranks, "gpt2", {"<|endoftext|>": len(texts)}))
+    r = np.random.default_rng(seed)
+    dim, hidden, layers, heads, kv_heads, size = 32, 80, 2, 4, 2, 8
+    vocab = len(texts) + 1
+
+    def weights(*shape):
+        return r.normal(0, shape[-1] ** -0.5, shape).astype(np.float32)
+
+    def gains(*shape):
+        return np.exp(r.normal(0, 0.3, shape)).astype(np.float32)
+
+    tensors = {
+        "embedding": weights(vocab, dim) * 3,
+        "attn_norm": gains(layers, dim),
+        "wq": weights(layers, heads * size, dim),
+        "wk": weights(layers, kv_heads * size, dim),
+        "wv": weights(layers, kv_heads * size, dim),
+        "wo": weights(layers, dim, heads * size),
+        "ffn_norm": gains(layers, dim),
+        "w1": weights(layers, hidden, dim),
+        "w2": weights(layers, dim, hidden),
+        "w3": weights(layers, hidden, dim),
+        "norm": gains(dim),
+    }
+    spec = llama.LlamaSpec(
+        "nonsense",
+        dim=dim,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=size,
+        vocab=vocab,
+        positions=positions,
+        eps=1e-5,
+        rope=angles(positions, size, 10000.0),
+        tensors=tensors,
+        bos=vocab - 1,
+        eos=vocab - 1,
+    )
+    return llama.lower(spec, "row"), vocabulary

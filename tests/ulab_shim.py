@@ -175,7 +175,7 @@ def module():
 @contextlib.contextmanager
 def arrays():
     """mcp_gw.infer.arrays, imported anew over the shim."""
-    ours = ("mcp_gw.infer.arrays", "mcp_gw.infer.arrays_math", "mcp_gw.infer.arrays_ops")
+    ours = ["mcp_gw.infer.arrays" + part for part in ("", "_flat", "_math", "_ops")]
     kept = {name: sys.modules.pop(name) for name in ours if name in sys.modules}
     ulab = types.ModuleType("ulab")
     ulab.numpy = module()

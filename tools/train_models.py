@@ -163,7 +163,7 @@ def digits_cnn(folder, name):
     net.add("Conv", w[2], w[3], pads=[1] * 4, strides=[2, 2], group=8, kernel_shape=[3, 3])
     net.add("Relu")
     net.add("Conv", w[4], w[5], kernel_shape=[1, 1]).add("Relu")
-    net.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
+    net.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
     net.add("Flatten").add("Gemm", w[6], w[7]).add("Softmax", axis=1)
     return write_net(folder, name, net.model(name, (1, 8, 8), 10), (1, 8, 8))
 
@@ -205,7 +205,7 @@ def train_cnn(x, y, rounds=25, rate=0.004):
     Weights of a small convolutional net, trained by Adam in numpy.
 
     Layers: 3x3 conv to 8 channels, 3x3 depthwise conv of stride 2, 1x1 conv to 16, each with a
-    ReLU; 2x2 mean pool; fully connected to 10.
+    ReLU; 2x2 max pool; fully connected to 10.
     """
     random = np.random.default_rng(1)
     shapes = [(8, 1, 3, 3), (8,), (8, 1, 3, 3), (8,), (16, 8, 1, 1), (16,), (64, 10), (10,)]
@@ -248,15 +248,16 @@ def gradients(w, x, y):
     r2 = np.maximum(a2, 0)
     a3 = np.einsum("nchw,oc->nohw", r2, w[4][:, :, 0, 0]) + w[5][:, None, None]
     r3 = np.maximum(a3, 0)
-    pooled = r3.reshape(n, 16, 2, 2, 2, 2).mean(axis=(3, 5))
+    pooled = r3.reshape(n, 16, 2, 2, 2, 2).max(axis=(3, 5))
     logits = pooled.reshape(n, -1) @ w[6] + w[7]
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     d = e / e.sum(axis=1, keepdims=True)
     d[np.arange(n), y] -= 1
     d /= n
     g6, g7 = pooled.reshape(n, -1).T @ d, d.sum(axis=0)
-    d3 = (d @ w[6].T).reshape(n, 16, 2, 1, 2, 1) / 4
-    d3 = np.broadcast_to(d3, (n, 16, 2, 2, 2, 2)).reshape(n, 16, 4, 4) * (a3 > 0)
+    is_largest = r3.reshape(n, 16, 2, 2, 2, 2) == pooled[:, :, :, None, :, None]
+    d3 = (d @ w[6].T).reshape(n, 16, 2, 1, 2, 1) * is_largest
+    d3 = d3.reshape(n, 16, 4, 4) * (a3 > 0)
     g4, g5 = np.einsum("nohw,nchw->oc", d3, r2)[:, :, None, None], d3.sum(axis=(0, 2, 3))
     d2 = np.einsum("nohw,oc->nchw", d3, w[4][:, :, 0, 0]) * (a2 > 0)
     g2, g3 = np.einsum("nchw,nchwk->ck", d2, p2).reshape(8, 1, 3, 3), d2.sum(axis=(0, 2, 3))

@@ -107,10 +107,14 @@ static int product_within(uint64_t a, uint64_t b, uint64_t max) {
     return a <= max && b <= max && a * b <= max;
 }
 
+static int overlaps(const qnn_tensor_t *t, uint32_t at, uint32_t len) {
+    return len > 0 && at < t->offset + t->size && t->offset < at + len;
+}
+
 static int check_conv(check_t *c, const qnn_op_t *op) {
     const qnn_conv_t *v = &op->u.conv;
     int depthwise = op->code == QNN_DEPTHWISE_CONV_2D;
-    uint64_t weights, scratch = 0;
+    uint64_t weights, scratch;
     if (op->x.type != QNN_INT8 || op->y.type != QNN_INT8) {
         return fail_word(c, QNN_E_SHAPE, 1);
     }
@@ -135,17 +139,29 @@ static int check_conv(check_t *c, const qnn_op_t *op) {
     }
     if (depthwise) {
         weights = qnn_depthwise_weights(v->dense.layout, v->out_c, v->dense.depth);
+        scratch = qnn_depthwise_scratch(v);
+    } else if (op->code == QNN_CONV_2D) {
+        weights = qnn_conv_weights(v->dense.layout, v->out_c, v->dense.depth);
+        scratch = qnn_conv_scratch(v);
     } else {
-        weights = qnn_dense_weights(v->dense.layout, v->out_c, v->dense.depth);
+        weights = qnn_fully_connected_weights(v->dense.layout, v->out_c, v->dense.depth);
+        scratch = qnn_fully_connected_scratch(v);
     }
     if (check_dense(c, op, weights)) {
         return c->error->code;
     }
-    if (op->code != QNN_FULLY_CONNECTED) {
-        scratch = depthwise ? qnn_depthwise_scratch(v) : qnn_conv_scratch(v);
+    if (v->dense.layout == QNN_LAYOUT_FOURS) {
+        uint32_t at = qnn_word(c->p, 2);
+        uint32_t left = c->file->data_len - (at - c->file->data);
+        if (!qnn_fours_valid(c->file->bytes + at, left, v->out_c, v->dense.depth)) {
+            return fail_word(c, QNN_E_DATA, 2);
+        }
     }
     if (!in_arena(c->file, op->scratch_at, v->scratch_len)) {
         return fail_word(c, QNN_E_ARENA, 7);
+    }
+    if (overlaps(&op->x, op->scratch_at, v->scratch_len) || overlaps(&op->y, op->scratch_at, v->scratch_len)) {
+        return fail_word(c, QNN_E_SCRATCH, 7);
     }
     return v->scratch_len < scratch ? fail_word(c, QNN_E_SCRATCH, 8) : QNN_OK;
 }

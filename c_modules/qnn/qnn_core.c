@@ -31,11 +31,6 @@ void qnn_begin(qnn_run_t *run) {
     run->left = run->count;
 }
 
-static void fully_connected(const qnn_conv_t *c, uint32_t from, uint32_t to) {
-    uint32_t last = to * 4 < c->out_c ? to * 4 : c->out_c;
-    qnn_matmul(&c->dense, c->x, c->in_c, c->batches, c->y, c->out_c, from * 4, last);
-}
-
 static void fill(const qnn_op_t *op, uint32_t from, uint32_t to) {
     uint32_t end = to * QNN_CHUNK < op->y.size ? to * QNN_CHUNK : op->y.size;
     memset(op->u.copy.y + from * QNN_CHUNK, op->value, end - from * QNN_CHUNK);
@@ -44,7 +39,7 @@ static void fill(const qnn_op_t *op, uint32_t from, uint32_t to) {
 static void work(const qnn_op_t *op, uint32_t from, uint32_t to) {
     switch (op->code) {
         case QNN_FULLY_CONNECTED:
-            fully_connected(&op->u.conv, from, to);
+            qnn_fully_connected(&op->u.conv, from, to);
             break;
         case QNN_CONV_2D:
             qnn_conv(&op->u.conv, from, to);
@@ -96,8 +91,8 @@ int qnn_step(qnn_run_t *run, uint32_t budget) {
         qnn_bind(run->file, run->arena, run->at, &op);
         uint32_t units = (uint32_t)op.units, cost = op.cost < UINT32_MAX ? (uint32_t)op.cost : UINT32_MAX;
         uint32_t n = cost == 0 ? units : budget / cost;
-        // Kernels take several positions at a time where they can.
-        n = n > 8 ? n & ~7u : n > 0 ? n : 1;
+        // Kernels take several positions at a time where they can: six or eight.
+        n = n >= 24 ? n - n % 24 : n > 8 ? n & ~7u : n > 0 ? n : 1;
         if (n < units - run->unit) {
             work(&op, run->unit, run->unit + n);
             run->unit += n;

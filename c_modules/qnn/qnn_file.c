@@ -37,7 +37,7 @@ const char *qnn_error_text(int code) {
         case QNN_E_SCALE:
             return "multiplier, shift or range out of bounds";
         case QNN_E_SCRATCH:
-            return "too little scratch memory";
+            return "scratch memory too small or in use";
         case QNN_E_ARENA:
             return "outside the arena";
         default:

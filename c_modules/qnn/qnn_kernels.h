@@ -14,10 +14,32 @@
 
 #include "qnn_math.h"
 
-// How weights lie in the file: the byte `layout` of an operator.
+// How weights lie in the file: the byte `layout` of an operator; docs/model-graph.md. The portable kernels run
+// all of them; what the others promise of their weights is for Cortex-M0+.
 enum {
-    QNN_LAYOUT_PLAIN = 0, // [out][kernel_h][kernel_w][in], depthwise [kernel_h][kernel_w][channel]
+    QNN_LAYOUT_PLAIN = 0,    // [out][kernel_h][kernel_w][in], depthwise [kernel_h][kernel_w][channel]
+    QNN_LAYOUT_ROWS = 1,     // CONV_2D: plain, rows padded to a multiple of 4
+    QNN_LAYOUT_FOURS = 2,    // FULLY_CONNECTED: words of four channels
+    QNN_LAYOUT_CHANNELS = 3, // DEPTHWISE_CONV_2D: [channel][kernel_h][kernel_w]
 };
+
+// Fast kernels are left out where the portable ones are to be measured or compared with.
+#if defined(__ARM_ARCH_6M__) && !defined(QNN_PORTABLE)
+#define QNN_M0 (1)
+#else
+#define QNN_M0 (0)
+#endif
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && !defined(QNN_PORTABLE)
+#define QNN_DSP (1)
+#else
+#define QNN_DSP (0)
+#endif
+// A native module links with nothing that could tell which processor it is.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(QNN_PORTABLE) && !defined(MICROPY_ENABLE_DYNRUNTIME)
+#define QNN_X86 (1)
+#else
+#define QNN_X86 (0)
+#endif
 
 // Longest sum of products: 65536 * 128 * 128 = 2^30, so that no accumulator overflows before the bias.
 #define QNN_DEPTH_MAX (65536)
@@ -50,7 +72,7 @@ typedef struct {
     qnn_dense_t dense; // depth: kernel_h * kernel_w * in_c, depthwise kernel_h * kernel_w
     const int8_t *x;   // [batches][in_h][in_w][in_c]
     int8_t *y;         // [batches][out_h][out_w][out_c]
-    uint8_t *scratch;  // aligned to 8, part of the arena, free during this operator
+    uint8_t *scratch;  // aligned to 8, part of the arena outside of x and y, free during this operator
     uint32_t scratch_len;
     uint32_t batches, in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
@@ -64,8 +86,11 @@ static inline int8_t qnn_requantise(const qnn_scale_t *s, uint32_t channel, int3
     return qnn_clamp(qnn_add_wrap(v, s->zero), s->min, s->max);
 }
 
+// Unit: four channels, in all batches.
+void qnn_fully_connected(const qnn_conv_t *c, uint32_t from, uint32_t to);
+
 // y[p * y_stride + c] for positions p < positions, channels from <= c < to;
-// x + p * x_stride are dense->depth values each.
+// x + p * x_stride are dense->depth values each. Layouts: PLAIN, ROWS.
 void qnn_matmul(const qnn_dense_t *dense, const int8_t *x, uint32_t x_stride, uint32_t positions, int8_t *y,
     uint32_t y_stride, uint32_t from, uint32_t to);
 
@@ -76,13 +101,51 @@ void qnn_conv(const qnn_conv_t *c, uint32_t from, uint32_t to);
 void qnn_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to);
 
 // Bytes of weights that a layout takes, 0: no such layout for that operator. What comes out is checked
-// against the file before any kernel runs.
-uint64_t qnn_dense_weights(uint8_t layout, uint32_t channels, uint32_t depth);
+// against the file before any kernel runs. FOURS: the least; qnn_fours_valid() knows the rest.
+uint64_t qnn_fully_connected_weights(uint8_t layout, uint32_t channels, uint32_t depth);
+uint64_t qnn_conv_weights(uint8_t layout, uint32_t channels, uint32_t depth);
 uint64_t qnn_depthwise_weights(uint8_t layout, uint32_t channels, uint32_t depth);
 
+// Whether weights in FOURS, of which `size` bytes are there, hold what they should.
+int qnn_fours_valid(const uint8_t *weights, uint64_t size, uint32_t channels, uint32_t depth);
+
 // Least scratch that a kernel works with. c->dense, c's sizes and layout are set, its pointers are not.
+uint64_t qnn_fully_connected_scratch(const qnn_conv_t *c);
 uint64_t qnn_conv_scratch(const qnn_conv_t *c);
 uint64_t qnn_depthwise_scratch(const qnn_conv_t *c);
+
+// Bytes from row to row of weights in PLAIN and ROWS.
+static inline uint32_t qnn_row(const qnn_dense_t *d) {
+    return d->layout == QNN_LAYOUT_ROWS ? (d->depth + 3) & ~3u : d->depth;
+}
+
+// The kernel's places first..last - 1 that lie within [0, size) when its first is at `at`.
+static inline void qnn_inside(int64_t at, uint32_t dilation, uint32_t kernel, uint32_t size, uint32_t *first,
+    uint32_t *last) {
+    if (at >= 0 && at + (uint64_t)(kernel - 1) * dilation < size) {
+        *first = 0;
+        *last = kernel;
+        return;
+    }
+    *first = at >= 0 ? 0 : (uint32_t)((-at + dilation - 1) / dilation);
+    *last = at >= size ? 0 : (uint32_t)((size - at + dilation - 1) / dilation);
+    if (*last > kernel) {
+        *last = kernel;
+    }
+    if (*first > *last) {
+        *first = *last;
+    }
+}
+
+// The inputs of a position of the output, c->dense.depth bytes.
+void qnn_gather(const qnn_conv_t *c, uint32_t position, int8_t *to);
+
+#if QNN_M0
+void qnn_m0_fully_connected(const qnn_conv_t *c, uint32_t from, uint32_t to);
+void qnn_m0_conv(const qnn_conv_t *c, uint32_t from, uint32_t to);
+void qnn_m0_depthwise(const qnn_conv_t *c, uint32_t from, uint32_t to);
+int qnn_m0_depthwise_can(const qnn_conv_t *c);
+#endif
 
 // Whether the positions of the input are the rows of the product as they lie: 1x1, stride 1, no padding.
 static inline int qnn_conv_is_direct(const qnn_conv_t *c) {

@@ -51,7 +51,7 @@ static int check_tensor(const check_t *c, const uint8_t *e, uint32_t rows, uint3
         }
         length = (uint64_t)rows * columns * 4;
     } else if (type == QNN_LLAMA_ROW) {
-        length = (uint64_t)rows * padded(columns, 8);
+        length = (uint64_t)rows * padded(columns, 16);
         scales = (uint64_t)rows * 2;
     } else if (type == QNN_LLAMA_GROUP || type == QNN_LLAMA_NIBBLE) {
         length = (uint64_t)rows * padded(columns, 32);
@@ -244,8 +244,9 @@ uint32_t qnn_llama_init(qnn_llama_t *m, void *state, size_t size) {
     return n;
 }
 
-void qnn_llama_feed(qnn_llama_t *m, uint32_t token) {
+void qnn_llama_feed(qnn_llama_t *m, uint32_t token, int logits) {
     m->token = token;
+    m->wanted = logits != 0;
     m->stage = 0;
     m->ready = 0;
 }
@@ -257,5 +258,5 @@ void qnn_llama_tensor(const qnn_llama_t *m, const uint8_t *entry, uint32_t rows,
     t->scales = (const int16_t *)(const void *)(m->bytes + qnn_u32(entry + 8));
     t->exponent = (int32_t)qnn_u32(entry + 12);
     t->rows = rows;
-    t->columns = t->type == QNN_LLAMA_ROW ? padded(columns, 8) : t->type == QNN_LLAMA_F32 ? columns : padded(columns, 32);
+    t->columns = t->type == QNN_LLAMA_ROW ? padded(columns, 16) : t->type == QNN_LLAMA_F32 ? columns : padded(columns, 32);
 }

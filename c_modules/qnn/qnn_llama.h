@@ -48,6 +48,7 @@ typedef struct {
     uint32_t pos;       // tokens that are in the cache
     uint32_t token;     // being worked on
     uint32_t stage;     // of it: how far
+    uint32_t wanted;    // whether its logits are
     uint32_t ready;     // whether the logits are those of the last token
     qnn_real_t scale;   // of the logits
     int32_t *x;         // [dim]
@@ -76,9 +77,10 @@ uint32_t qnn_llama_init(qnn_llama_t *m, void *state, size_t size);
 
 // Starts on the next token; token < m->vocab, m->pos < m->positions. What lies behind m->pos in the cache
 // is forgotten: setting m->pos back goes back in the text.
-void qnn_llama_feed(qnn_llama_t *m, uint32_t token);
+// logits: whether they are wanted. While a prompt is read they are not, but for its last token.
+void qnn_llama_feed(qnn_llama_t *m, uint32_t token, int logits);
 
-// Does half a layer of it or a part of the classifier; 1 while more remains, 0 when the logits are there.
+// Does half a layer of it or a part of the classifier; 1 while more remains, 0 when it is complete.
 int qnn_llama_step(qnn_llama_t *m);
 
 // The token of the largest logit, the first of equals.

@@ -115,7 +115,7 @@ static void feed_forward(const qnn_llama_t *m, uint32_t layer) {
 // Logits as integers in units of 2^-16, which is what sampling reads.
 static int32_t fixed(float x) {
     x *= 65536.0f;
-    return x > -1e9f ? x < 1e9f ? (int32_t)lrintf(x) : 1000000000 : -1000000000;
+    return x > -1e9f ? x < 1e9f ? (int32_t)nearbyintf(x) : 1000000000 : -1000000000;
 }
 
 int qnn_llama_step_float(qnn_llama_t *m) {
@@ -129,7 +129,11 @@ int qnn_llama_step_float(qnn_llama_t *m) {
         } else {
             feed_forward(m, stage / 2);
         }
-        return 1;
+        if (stage + 1 < 2 * m->layers || m->wanted) {
+            return 1;
+        }
+        m->pos++;
+        return 0;
     }
     float *h = (float *)(void *)m->b2;
     const float *w = tensor(m, m->entries, QNN_LLAMA_CLASSIFIER);

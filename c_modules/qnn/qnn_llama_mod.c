@@ -31,16 +31,21 @@ static void open_model(mp_obj_t buffer, qnn_llama_t *m, size_t *size) {
     *size = file.size;
 }
 
-// llama_state(buf, positions) -> bytes of state for so many
+// llama_state(buf, positions) -> (positions, no more than the model has, bytes of state for so many)
 static mp_obj_t llama_state(mp_obj_t buffer, mp_obj_t positions) {
     qnn_llama_t m;
     size_t size;
     open_model(buffer, &m, &size);
     mp_int_t n = mp_obj_get_int(positions);
-    if (n < 1 || (uint32_t)n > m.max_positions) {
+    if (n < 1) {
         mp_raise_ValueError(MP_ERROR_TEXT("no such number of positions"));
     }
-    return mp_obj_new_int_from_uint((mp_uint_t)qnn_llama_state(&m, (uint32_t)n));
+    uint32_t most = (mp_uint_t)n < m.max_positions ? (uint32_t)n : m.max_positions;
+    mp_obj_t items[2] = {
+        MP_OBJ_NEW_SMALL_INT(most),
+        mp_obj_new_int_from_uint((mp_uint_t)qnn_llama_state(&m, most)),
+    };
+    return mp_obj_new_tuple(2, items);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(qnn_llama_state_obj, llama_state);
 
@@ -132,21 +137,21 @@ static mp_obj_t llama_rewind(mp_obj_t self_in, mp_obj_t pos) {
 }
 MP_DEFINE_CONST_FUN_OBJ_2(qnn_llama_rewind_obj, llama_rewind);
 
-// feed(token): start on the next token; step() follows
-static mp_obj_t llama_feed(mp_obj_t self_in, mp_obj_t token) {
-    llama_t *self = llama(self_in);
-    mp_int_t id = mp_obj_get_int(token);
+// feed(token, logits=True): start on the next token; step() follows. logits: whether they are wanted
+static mp_obj_t llama_feed(size_t n_args, const mp_obj_t *args) {
+    llama_t *self = llama(args[0]);
+    mp_int_t id = mp_obj_get_int(args[1]);
     if (id < 0 || (uint32_t)id >= self->m.vocab) {
         mp_raise_ValueError(MP_ERROR_TEXT("no such token"));
     }
     if (self->m.pos >= self->m.positions) {
         mp_raise_ValueError(MP_ERROR_TEXT("no room for another token"));
     }
-    qnn_llama_feed(&self->m, (uint32_t)id);
+    qnn_llama_feed(&self->m, (uint32_t)id, n_args < 3 || mp_obj_is_true(args[2]));
     self->busy = true;
     return mp_const_none;
 }
-MP_DEFINE_CONST_FUN_OBJ_2(qnn_llama_feed_obj, llama_feed);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(qnn_llama_feed_obj, 2, 3, llama_feed);
 
 // step() -> whether more remains of the token: half a layer, or a part of the classifier
 static mp_obj_t llama_step(mp_obj_t self_in) {

@@ -1,4 +1,4 @@
-// Products of rows of int8 or 4 bits with the activations, for processors without a kernel of their own.
+// Products of rows of int8 or 4 bits with the activations.
 
 #include <string.h>
 
@@ -8,6 +8,68 @@
 static uint32_t extra(uint32_t columns) {
     return columns > 512 ? (uint32_t)qnn_llama_bits(columns - 1) - 9 : 0;
 }
+
+#if defined(__ARM_ARCH_6M__)
+
+// qnn_llama_m0.S, which knows where these lie.
+typedef struct {
+    const uint8_t *w;
+    const uint32_t *pairs;
+    const int16_t *scales;
+    int32_t *out, *end;
+    uint32_t groups; // of a row
+    uint32_t bytes;  // of a group, a multiple of 16
+    uint32_t before; // shift of a group's sum before it is scaled
+    uint32_t after;  // and after
+    const int32_t *sums;
+} qnn_llama_job_t;
+
+void qnn_llama_m0_bytes(const qnn_llama_job_t *job);
+void qnn_llama_m0_nibbles(const qnn_llama_job_t *job);
+void qnn_llama_m0_dots(const uint8_t *rows, const uint32_t *pairs, int32_t *out, uint32_t n, uint32_t bytes,
+    uint32_t stride);
+
+void qnn_llama_prepare(qnn_llama_t *m, uint32_t n) {
+    uint32_t end = (n + 31) / 32 * 32;
+    memset(m->q + n, 0, end - n);
+    const int8_t *q = m->q;
+    for (uint32_t *p = m->pairs, *last = p + end / 2; p < last; p += 2, q += 4) {
+        p[0] = ((uint32_t)q[0] << 16) + (uint32_t)q[2];
+        p[1] = ((uint32_t)q[1] << 16) + (uint32_t)q[3];
+    }
+}
+
+int32_t qnn_llama_rows(const qnn_llama_t *m, const qnn_llama_tensor_t *t, int32_t *v, uint32_t from, uint32_t to) {
+    uint32_t n = t->columns, more = extra(n);
+    qnn_llama_job_t job = { t->data + from * n, m->pairs, t->scales + from, v + from, v + to, 1, n, more, 0, m->sums };
+    if (t->type != QNN_LLAMA_ROW) {
+        job.groups = n / 32;
+        job.scales = t->scales + from * job.groups;
+        job.bytes = 32;
+        job.before = 0;
+        job.after = more;
+    }
+    if (t->type != QNN_LLAMA_NIBBLE) {
+        qnn_llama_m0_bytes(&job);
+    } else {
+        job.w = t->data + from * n / 2;
+        for (uint32_t i = 0; i < n; i += 32) {
+            int32_t sum = 0;
+            for (uint32_t j = i; j < i + 32; j++) {
+                sum += m->q[j];
+            }
+            m->sums[i / 32] = -8 * sum;
+        }
+        qnn_llama_m0_nibbles(&job);
+    }
+    return t->exponent + 8 + (int32_t)more;
+}
+
+void qnn_llama_dots(qnn_llama_t *m, const uint8_t *rows, uint32_t stride, uint32_t n) {
+    qnn_llama_m0_dots(rows, m->pairs, m->scores, n, m->size, stride);
+}
+
+#else
 
 void qnn_llama_prepare(qnn_llama_t *m, uint32_t n) {
     memset(m->q + n, 0, (n + 31) / 32 * 32 - n);
@@ -57,3 +119,5 @@ void qnn_llama_dots(qnn_llama_t *m, const uint8_t *rows, uint32_t stride, uint32
         m->scores[i] = dot(rows, m->q, m->size);
     }
 }
+
+#endif

@@ -61,8 +61,8 @@ uint32_t qnn_llama_sample(qnn_llama_t *m, uint32_t temperature, uint32_t top_p, 
     uint64_t total = weigh(m, s);
     int32_t least = 1;
     if (top_p < 65536) {
-        // The largest weight of which all that are no smaller make up that share.
-        uint64_t share = (total * top_p + 65535) >> 16;
+        // The largest weight of which all that are no smaller make up that share; of 0, the largest.
+        uint64_t share = (total * (top_p > 0 ? top_p : 1) + 65535) >> 16;
         for (int32_t bit = 1 << 23; bit != 0; bit >>= 1) {
             if (above(m, least + bit) >= share) {
                 least += bit;

@@ -112,7 +112,7 @@ static void add(qnn_llama_t *m, const uint8_t *entry, uint32_t columns, qnn_real
     qnn_llama_prepare(m, columns);
     a = multiply(m, entry, m->dim, columns, a, m->b1);
     for (uint32_t i = 0; i < m->dim; i++) {
-        int32_t x = m->x[i] + qnn_llama_apply(m->b1[i], a, 16, QNN_LLAMA_LIMIT);
+        int32_t x = m->x[i] + qnn_llama_apply(m->b1[i], a, 16, QNN_LLAMA_LIMIT / 2);
         m->x[i] = x > QNN_LLAMA_LIMIT ? QNN_LLAMA_LIMIT : x < -QNN_LLAMA_LIMIT ? -QNN_LLAMA_LIMIT : x;
     }
 }
@@ -213,12 +213,13 @@ int qnn_llama_step(qnn_llama_t *m) {
         } else {
             feed_forward(m, stage / 2);
         }
-        return 1;
-    }
-    if (classify(m, stage - 2 * m->layers)) {
+        if (stage + 1 < 2 * m->layers || m->wanted) {
+            return 1;
+        }
+    } else if (classify(m, stage - 2 * m->layers)) {
         return 1;
     }
     m->pos++;
-    m->ready = 1;
+    m->ready = m->wanted;
     return 0;
 }

@@ -14,14 +14,13 @@ static inline int8_t qnn_clamp(int32_t v, int32_t min, int32_t max) {
     return (int8_t)(v < min ? min : v > max ? max : v);
 }
 
-// a * b / 2^31, ties away from zero.
+// a * b / 2^31, ties up: the reference adds a little less than a half to what is negative, and then divides
+// toward zero.
 static inline int32_t qnn_high_mul(int32_t a, int32_t b) {
     if (a == INT32_MIN && b == INT32_MIN) {
         return INT32_MAX;
     }
-    int64_t ab = (int64_t)a * b;
-    // Shifting rounds down where the reference divides toward zero: one less for negative products.
-    return (int32_t)((ab + (ab >= 0 ? 1 << 30 : (1 << 30) - 1)) >> 31);
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
 // x / 2^exponent, 0 <= exponent <= 31, ties away from zero.

@@ -63,7 +63,7 @@ static mp_obj_t qnn_mod_check(mp_obj_t buffer) {
     }
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(qnn_mod_check_obj, qnn_mod_check);
+MP_DEFINE_CONST_FUN_OBJ_1(qnn_check_obj, qnn_mod_check);
 
 // info(buf) -> (kind, size, arena, MACs, offset of the metadata, its length)
 static mp_obj_t qnn_mod_info(mp_obj_t buffer) {
@@ -79,14 +79,14 @@ static mp_obj_t qnn_mod_info(mp_obj_t buffer) {
     };
     return mp_obj_new_tuple(6, items);
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(qnn_mod_info_obj, qnn_mod_info);
+MP_DEFINE_CONST_FUN_OBJ_1(qnn_info_obj, qnn_mod_info);
 
 #if !MICROPY_ENABLE_DYNRUNTIME
 
 static const mp_rom_map_elem_t qnn_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__qnn) },
-    { MP_ROM_QSTR(MP_QSTR_check), MP_ROM_PTR(&qnn_mod_check_obj) },
-    { MP_ROM_QSTR(MP_QSTR_info), MP_ROM_PTR(&qnn_mod_info_obj) },
+    { MP_ROM_QSTR(MP_QSTR_check), MP_ROM_PTR(&qnn_check_obj) },
+    { MP_ROM_QSTR(MP_QSTR_info), MP_ROM_PTR(&qnn_info_obj) },
     { MP_ROM_QSTR(MP_QSTR_Graph), MP_ROM_PTR(&qnn_graph_type) },
     { MP_ROM_QSTR(MP_QSTR_Trees), MP_ROM_PTR(&qnn_trees_type) },
     { MP_ROM_QSTR(MP_QSTR_Neighbours), MP_ROM_PTR(&qnn_neighbours_type) },

@@ -133,8 +133,9 @@ class _File:
                 _wrong("unknown operator", at)
             if words != _WORDS[code] or at + 4 * words > end:
                 _wrong("counts do not fit into the body", at + 2)
-            if layout:
-                _wrong("weights are laid out for _qnn: convert the model for any board", at + 1)
+            # Rows are for CONV_2D, fours for FULLY_CONNECTED, channels for DEPTHWISE_CONV_2D.
+            if layout and (code, layout) not in ((2, 1), (1, 2), (3, 3)):
+                _wrong("unknown layout of weights", at + 1)
             for i in range(4, 10 if code in (6, 7, 8) else 8, 2):
                 self.tensor(struct.unpack_from("<H", self.buf, at + i)[0])
             yield at

@@ -14,9 +14,8 @@ def multiply(x, multiplier, shift):
 
 
 def high_mul(a, b):
-    """a * b / 2**31, ties away from zero."""
-    ab = a * b
-    return (ab + ((1 << 30) if ab >= 0 else (1 << 30) - 1)) >> 31
+    """a * b / 2**31, ties up."""
+    return (a * b + (1 << 30)) >> 31
 
 
 def divide_pot(x, exponent):

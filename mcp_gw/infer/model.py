@@ -8,7 +8,7 @@ from ..compat import const, sleep_ms
 from ..errors import ToolError
 from . import engine
 from .files import in_place
-from .values import flat, holds_floats, in_range, quantised, raw_bytes, real
+from .values import RANGES, flat, holds_floats, in_range, number, quantised, raw_bytes, real
 
 try:
     from time import ticks_diff, ticks_us
@@ -118,14 +118,7 @@ class Model:
 
     def verify(self):
         """Raise ModelError unless the file has the checksum that its header says."""
-        from hashlib import sha256
-
-        digest = sha256(self._buf[:48])
-        for at in range(80, self.size, 4096):
-            digest.update(self._buf[at : min(at + 4096, self.size)])
-        if digest.digest() != bytes(self._buf[48:80]):
-            told = "checksum does not match: the file is damaged at offset 48"
-            raise ModelError("%s: %s" % (self.name, told))
+        verify(self._buf, self.size, self.name)
 
     def load(self):
         """Take the arena. Raises ModelError when there is no room."""
@@ -199,17 +192,24 @@ class Model:
                 raise ModelError("%s: input of %d bytes, not %d" % ((self.name,) + told))
             target[:] = data
             return
-        floats = self.takes_real
-        plain = not scale
+        low, high = (1, 0) if code == "f" else RANGES[code]
+        floats = self.takes_real and scale
+        if floats:
+            low, high = 1, 0  # every value has a longer way
         at = 0
         try:
-            for value in flat(given):
+            plain = isinstance(given, (list, tuple))
+            if not plain or (given and isinstance(given[0], (list, tuple))):
+                given = flat(given)
+            for value in given:
                 if at >= count:
                     pass
-                elif code == "f":
+                elif type(value) is int and low <= value <= high:
                     view[at] = value
+                elif code == "f":
+                    view[at] = number(value)
                 else:
-                    if not plain and (floats or isinstance(value, float)):
+                    if scale and (floats or isinstance(value, float)):
                         value = quantised(value, scale, zero, code)
                     view[at] = in_range(value, code)
                 at += 1
@@ -351,8 +351,20 @@ class Model:
         return self.ranked(top)
 
 
+def verify(buf, size, name):
+    """Raise ModelError unless a file of `size` bytes has the checksum that its header says."""
+    from hashlib import sha256
+
+    digest = sha256(buf[:48])
+    for at in range(80, size, 4096):
+        digest.update(buf[at : min(at + 4096, size)])
+    if digest.digest() != bytes(buf[48:80]):
+        told = "checksum does not match: the file is damaged at offset 48"
+        raise ModelError("%s: %s" % (name, told))
+
+
 def _opened(source, name):
-    """The file as a memoryview."""
+    """A model's file as a memoryview, in place where it can be. Raises ModelError."""
     if not isinstance(source, str):
         return memoryview(source)
     try:

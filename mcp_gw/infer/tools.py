@@ -33,12 +33,12 @@ def renew(gw):
         elif getattr(model, "rebuilds", False):
             rebuilders.append(name)
     streams = sorted(gw.streams or ())
-    _offer(gw, "classify", _classify(gw, classifiers) if classifiers else None)
+    offer(gw, "classify", _classify(gw, classifiers) if classifiers else None)
     wanted = streams or rebuilders
-    _offer(gw, "analyze", _analyze(gw, streams, rebuilders) if wanted else None)
+    offer(gw, "analyze", _analyze(gw, streams, rebuilders) if wanted else None)
 
 
-def _offer(gw, name, tool):
+def offer(gw, name, tool):
     """Put a built-in tool in place of the one before; tool: None or (function, keywords of
     Gateway.tool)."""
     if gw.built_in is None:
@@ -55,7 +55,7 @@ def _offer(gw, name, tool):
         ours.append(name)
 
 
-def _which(names, what):
+def which(names, what):
     """The Param that chooses among names; the only one is the default."""
     if len(names) == 1:
         return Param(str, what, enum=names, default=names[0])
@@ -78,7 +78,7 @@ def _classify(gw, names):
 
     return classify, {
         "description": "Classify an input by a model on this board",
-        "model": _which(names, "the model"),
+        "model": which(names, "the model"),
         "input": Numbers("the model's input values, in order", optional=True),
         "data": Param(str, "the input as raw int8 values in base64, instead", optional=True),
         "top": Param(int, "how many labels to tell, best first", default=3, min=1, max=100),

@@ -4,7 +4,7 @@ integers."""
 from ..compat import MICROPYTHON
 
 # By typecode, as of the array module.
-_RANGES = {
+RANGES = {
     "b": (-128, 127),
     "B": (0, 255),
     "h": (-32768, 32767),
@@ -25,9 +25,16 @@ def flat(values):
             raise TypeError("%s where a number belongs" % type(value).__name__)
 
 
+def number(value):
+    """`value`, a number. Raises TypeError."""
+    if not isinstance(value, (int, float)):
+        raise TypeError("%s where a number belongs" % type(value).__name__)
+    return value
+
+
 def in_range(value, typecode):
     """`value`, a raw integer, if the type can hold it. Raises ValueError, TypeError."""
-    low, high = _RANGES[typecode]
+    low, high = RANGES[typecode]
     if not isinstance(value, int):
         raise TypeError("%s where a whole number belongs" % type(value).__name__)
     if not low <= value <= high:
@@ -38,7 +45,7 @@ def in_range(value, typecode):
 def quantised(value, scale, zero, typecode):
     """The raw integer for a real value: rounded half away from zero, as TFLite's Quantize, and
     kept within the type. Raises ValueError for what is not finite."""
-    low, high = _RANGES[typecode]
+    low, high = RANGES[typecode]
     q = value / scale
     if q - q != 0:
         raise ValueError("%s cannot be quantised" % value)

@@ -153,7 +153,7 @@ class Exchange:
             )
         if kind != REQUEST or text(buf, spans, METHOD) != "initialize":
             raise ProtocolError(INVALID_REQUEST, "Mcp-Session-Id is missing", None, 400)
-        if not self._app.sessions.has_room(self._app.now):
+        if not self._app.sessions.has_room():
             raise ProtocolError(INTERNAL_ERROR, "too many sessions", None, 503)
         self.session.principal = plan.principal
 

@@ -177,22 +177,21 @@ class Sessions:
         found = self._table.get(id)
         return found if found is not None and found.principal == principal else None
 
-    def has_room(self, now):
-        """Make sure that one more fits: the one that was silent for longest goes. False if all
-        are busy."""
-        if len(self._table) < self._cap:
-            return True
+    def has_room(self):
+        """Whether one more fits, if need be in place of the one that was silent for longest."""
+        return len(self._table) < self._cap or self._idlest() is not None
+
+    def _idlest(self):
         oldest = None
         for one in self._table.values():
             if not one.busy and (oldest is None or ticks_diff(oldest.used, one.used) > 0):
                 oldest = one
-        if oldest is None:
-            return False
-        self.end(oldest)
-        return True
+        return oldest
 
     def begin(self, session, principal, now):
-        """A client has initialised; returns its HttpSession."""
+        """A client has initialised, and there is room for it; returns its HttpSession."""
+        if len(self._table) >= self._cap:
+            self.end(self._idlest())
         id = self._new_id().encode()
         one = self._table[id] = HttpSession(id, session, principal, now, self._replay)
         self._join(session)

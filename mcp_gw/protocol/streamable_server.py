@@ -82,15 +82,20 @@ class Site:
         # The same server; a name must be known, for anybody can make one resolve to us.
         if authority != host.lower():
             return False
-        return name in self._hosts or name[:1] == "[" or not name.strip("0123456789.")
+        if name in self._hosts or name[:1] == "[":
+            return True
+        return name != "" and not name.strip("0123456789.")
 
 
 def _name(authority):
-    """The host of an authority, lower-case, without its port."""
-    authority = authority.lower()
-    if authority[:1] == "[":
-        return authority.partition("]")[0] + "]"
-    return authority.partition(":")[0]
+    """The host of an authority, lower-case, without its port; "" if it is none."""
+    end = authority.find("]") + 1 if authority[:1] == "[" else authority.find(":")
+    port = authority[end + 1 :] if end >= 0 else ""
+    if end < 0:
+        end = len(authority)
+    if authority[end : end + 1] not in ("", ":") or (port and not port.isdigit()):
+        return ""
+    return authority[:end].lower()
 
 
 class StreamableServer:

@@ -8,7 +8,7 @@ with that requestState and with the answers, the call goes on.
 
 import asyncio
 
-from ..compat import sleep_ms
+from ..compat import const, sleep_ms
 from ..errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, NoAnswer
 from ..protocol.client import QUESTIONS
 from ..protocol.jsontext import loads, member, members
@@ -16,6 +16,18 @@ from ..protocol.jsonvalue import dumps
 from ..transports.link import random_hex
 
 _GONE = "the call that this answer is for does not wait any more: make the call again"
+# A stream that goes on after it broke may repeat what it said; of so many questions it is seen.
+_MAX_SEEN = const(32)
+
+
+def is_new(seen, id):
+    """Whether a question's id (bytes) is not yet in the list `seen`, where it is kept then."""
+    if id in seen:
+        return False
+    if len(seen) >= _MAX_SEEN:
+        seen.pop(0)
+    seen.append(id)
+    return True
 
 
 class Call:

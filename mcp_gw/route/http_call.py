@@ -12,7 +12,7 @@ from ..protocol.client import (
     REPLY,
     SEND,
 )
-from .held import Call, Held
+from .held import Call, Held, is_new
 
 # For calls of those who cannot be asked.
 _NONE = Held(0, 0)
@@ -30,6 +30,7 @@ class HTTPCall(Call):
         self.raw = b""
         self.exact = False
         self.why = None  # what was wrong with a message before it
+        self._seen = []  # ids of the questions on its stream
 
     def take(self, buf, start, end):
         """One message; True when it is the one waited for."""
@@ -47,7 +48,7 @@ class HTTPCall(Call):
                 self.on_progress(bytes(memoryview(buf)[client.lo : client.hi]))
         elif event == REPLY:
             upstream.tell(client.out)
-        elif event == ASKED:
+        elif event == ASKED and is_new(self._seen, client.asked):
             params = bytes(memoryview(buf)[client.lo : client.hi]) if client.lo >= 0 else b""
             upstream.beside(self.answer(client.asked, client.method, params))
         elif event == CHANGED:

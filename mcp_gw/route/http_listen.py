@@ -4,6 +4,7 @@ from ..compat import sleep_ms, ticks_diff, ticks_ms
 from ..errors import GatewayError
 from ..protocol.client import ASKED, CHANGED, REPLY
 from ..protocol.http import request
+from .held import is_new
 from .http_pool import Exchange, Pool
 
 _KINDS = ("tools", "prompts", "resources")
@@ -23,10 +24,11 @@ async def listen(upstream):
     pool = Pool(*upstream.place)
     pause = _FIRST_PAUSE_MS
     last = None
+    seen = []  # ids of questions
     try:
         while True:
             begun = ticks_ms()
-            exchange = _exchange(upstream, kinds, last)
+            exchange = _exchange(upstream, kinds, last, seen)
             try:
                 await pool.run(exchange)
                 away = exchange.status in (429, 502, 503, 504)
@@ -59,7 +61,7 @@ def _tells(capability, modern):
     return isinstance(capability, dict) and (not modern or capability.get("listChanged") is True)
 
 
-def _exchange(upstream, kinds, last):
+def _exchange(upstream, kinds, last, seen):
     client = upstream.client
 
     def take(buf, start, end):
@@ -69,7 +71,7 @@ def _exchange(upstream, kinds, last):
                 upstream.on_change(client.method)
         elif event == REPLY:
             upstream.tell(client.out)
-        elif event == ASKED:
+        elif event == ASKED and is_new(seen, client.asked):
             params = bytes(memoryview(buf)[client.lo : client.hi]) if client.lo >= 0 else b""
             upstream.asked_aside(client.asked, client.method, params)
         return False

@@ -8,11 +8,11 @@ requestState it then brings back holds the upstream's, the request's key and wha
 here, sealed.
 """
 
-from ..asking import Question, ask_legacy, require
+from ..asking import Question, ask_legacy, require, sampled
 from ..compat import sleep_ms
 from ..errors import INTERNAL_ERROR, INVALID_PARAMS, ProtocolError, ToolError
 from ..protocol.jsontext import loads, member, members
-from ..protocol.jsonvalue import checked, dumps
+from ..protocol.jsonvalue import dumps
 
 _MAX_ROUNDS = 16  # of questions in one request
 _MAX_QUESTIONS = 16  # at once
@@ -101,22 +101,9 @@ async def _mused(upstream, question):
         raise ToolError("too many of its questions are being answered")
     upstream.musing += 1
     try:
-        found = upstream.sampling(question.params)
-        if hasattr(found, "send"):
-            found = await found
-    except (ToolError, ProtocolError):
-        raise
-    except Exception as e:
-        raise ToolError("the function for sampling failed: %s: %s" % (type(e).__name__, e))
+        return await sampled(upstream.sampling, question.params)
     finally:
         upstream.musing -= 1
-    if isinstance(found, str):
-        found = {"content": {"type": "text", "text": found}}
-    if not isinstance(found, dict) or "content" not in found or checked(found) is None:
-        raise ToolError("the function for sampling gave no message")
-    row = {"role": "assistant", "model": "local", "stopReason": "endTurn"}
-    row.update(found)
-    return row
 
 
 def _pass_on(passage, state, answers, rest):

@@ -199,6 +199,95 @@ def slices(m, r):
     return [x], [m.op("SLICE", [x, m.constant(begin), m.constant(size)], y, "SliceOptions")]
 
 
+def conv_grouped(m, r):
+    groups = _int(r, 2, 5)
+    x = m.input((_int(r, 1, 3), 6, 5, groups * _int(r, 1, 5)))
+    kernel = (1, 1) if _flag(r) else _pair(r, 1, 4)
+    return [x], [m.conv(x, groups * _int(r, 1, 4), kernel, groups=groups, per_channel=_flag(r))]
+
+
+def split(m, r):
+    parts = _int(r, 1, 4)
+    x = m.input([_int(r, 1, 4) * (parts if i == 1 else 1) for i in range(3)])
+    shape = [x.shape[0], x.shape[1] // parts, x.shape[2]]
+    outputs = [m.output(shape, x.scale, x.zero) for _ in range(parts)]
+    m.op("SPLIT", [m.constant(-2), x], outputs, "SplitOptions", NumSplits=parts)
+    return [x], outputs
+
+
+def split_v(m, r):
+    sizes = [_int(r, 1, 5) for _ in range(_int(r, 1, 4))]
+    x = m.input((2, 3, sum(sizes)))
+    outputs = [m.output((2, 3, n), x.scale, x.zero) for n in sizes]
+    inputs = [x, m.constant(sizes), m.constant(2)]
+    m.op("SPLIT_V", inputs, outputs, "SplitVOptions", NumSplits=len(sizes))
+    return [x], outputs
+
+
+def pack(m, r):
+    shape, axis = [_int(r, 1, 5) for _ in range(3)], _int(r, 0, 4)
+    a = m.input(shape)
+    inputs = [a, *(m.input(shape, scale=a.scale, zero=a.zero) for _ in range(_int(r, 0, 3)))]
+    y = m.output([*shape[:axis], len(inputs), *shape[axis:]], a.scale, a.zero)
+    options = {"ValuesCount": len(inputs), "Axis": axis - 4 if _flag(r) else axis}
+    return inputs, [m.op("PACK", inputs, y, "PackOptions", **options)]
+
+
+def unpack(m, r):
+    shape, axis = [_int(r, 1, 5) for _ in range(4)], _int(r, 0, 4)
+    x = m.input(shape)
+    small = [n for i, n in enumerate(shape) if i != axis]
+    outputs = [m.output(small, x.scale, x.zero) for _ in range(shape[axis])]
+    m.op("UNPACK", [x], outputs, "UnpackOptions", Num=shape[axis], Axis=axis)
+    return [x], outputs
+
+
+def strided_slice(m, r):
+    x = m.input([_int(r, 2, 9) for _ in range(4)])
+    begin, end, strides, shape, shrink, masks = [], [], [], [], 0, [0, 0]
+    for i, n in enumerate(x.shape):
+        b = _int(r, 0, n)
+        e, s = _int(r, b + 1, n + 1), _int(r, 1, 4)
+        for k in range(2):
+            masks[k] |= (r.random() < 0.2) << i
+        b, e = (0 if masks[0] >> i & 1 else b), (n if masks[1] >> i & 1 else e)
+        begin.append(b - n if _flag(r) else b)
+        end.append(e - n if e < n and _flag(r) else e)
+        strides.append(s)
+        if not (masks[0] >> i & 1) and r.random() < 0.2:
+            shrink |= 1 << i
+            strides[-1] = 1
+        else:
+            shape.append(-(-(e - b) // s))
+    options = {"BeginMask": masks[0], "EndMask": masks[1], "ShrinkAxisMask": shrink}
+    inputs = [x, m.constant(begin), m.constant(end), m.constant(strides)]
+    y = m.output(shape, x.scale, x.zero)
+    return [x], [m.op("STRIDED_SLICE", inputs, y, "StridedSliceOptions", **options)]
+
+
+def dilated_by_batches(m, r):
+    """What older converters make of a dilated convolution."""
+    x = m.input((_int(r, 1, 3), _int(r, 5, 12), _int(r, 5, 12), _int(r, 1, 5)))
+    block = _pair(r, 1, 4)
+    before = _pair(r, 0, 4)
+    after = [-(n + b) % k + k for n, b, k in zip(x.shape[1:3], before, block, strict=True)]
+    pads = [[b, a] for b, a in zip(before, after, strict=True)]
+    size = [
+        (n + b + a) // k for n, b, a, k in zip(x.shape[1:3], before, after, block, strict=True)
+    ]
+    shape = (x.shape[0] * block[0] * block[1], *size, x.shape[3])
+    y = m.output(shape, x.scale, x.zero)
+    y = m.op("SPACE_TO_BATCH_ND", [x, m.constant(block), m.constant(pads)], y)
+    z = m.conv(y, 4, (2, 2), padding="VALID")
+    whole = [n * k for n, k in zip(z.shape[1:3], block, strict=True)]
+    crops = [[_int(r, 0, min(3, n)), 0] for n in whole]
+    crops = [[a, _int(r, 0, n - a)] for (a, _), n in zip(crops, whole, strict=True)]
+    size = [n - a - b for n, (a, b) in zip(whole, crops, strict=True)]
+    image = m.output((x.shape[0], *size, 4), z.scale, z.zero)
+    image = m.op("BATCH_TO_SPACE_ND", [z, m.constant(block), m.constant(crops)], image)
+    return [x], [image, y]
+
+
 def _quantise(x_type, y_type):
     def function(m, r):
         x = m.input((3, 77), x_type)
@@ -243,6 +332,13 @@ CASES = {
     "reshape": reshape,
     "transpose": transpose,
     "slice": slices,
+    "conv_grouped": conv_grouped,
+    "split": split,
+    "split_v": split_v,
+    "pack": pack,
+    "unpack": unpack,
+    "strided_slice": strided_slice,
+    "dilated_by_batches": dilated_by_batches,
     "requantise": _quantise("int8", "int8"),
     "uint8_to_int8": _quantise("uint8", "int8"),
     "int8_to_uint8": _quantise("int8", "uint8"),

@@ -12,7 +12,7 @@ F32, INT8_ROW, INT8_GROUP, INT4_GROUP, INT16 = range(5)
 
 
 class File:
-    """Sizes and tensors; a matrix is (q (rows, groups, group), scales (rows, groups), exponent)."""
+    """Sizes and tensors; a matrix is (q (rows, groups, group), scales (rows, groups), e)."""
 
     def __init__(self, data):
         self.data = data
@@ -53,7 +53,7 @@ class File:
             return w.reshape(rows, columns) if columns else w
         if kind == INT16:
             return np.frombuffer(self.data, "<i2", rows, at).astype(np.int64), exponent
-        align = 8 if kind == INT8_ROW else 32
+        align = 16 if kind == INT8_ROW else 32
         padded = -(-columns // align) * align
         groups = 1 if kind == INT8_ROW else padded // 32
         if kind == INT4_GROUP:
@@ -194,7 +194,7 @@ class Integer:
 
     def add(self, x, matrix, q, a):
         v, s = self.multiply(matrix, q, a)
-        return np.clip(x + apply(v, s, 16, LIMIT), -LIMIT, LIMIT)
+        return np.clip(x + apply(v, s, 16, LIMIT // 2), -LIMIT, LIMIT)
 
     def turn(self, v):
         """(A head after its rotation, how far it was shifted right)."""
@@ -290,16 +290,17 @@ def cached(s, unit):
 class Float:
     """The same model in floats."""
 
-    def __init__(self, data):
+    def __init__(self, data, dtype=np.float32):
         f = self.f = File(data)
+        self.dtype = dtype
         (self.eps,) = struct.unpack_from("<f", data, f.eps_at)
         self.pos = 0
-        self.keys = np.zeros((f.layers, f.positions, f.kv_heads, f.size), np.float32)
+        self.keys = np.zeros((f.layers, f.positions, f.kv_heads, f.size), dtype)
         self.values = np.zeros_like(self.keys)
 
     def step(self, token):
         f = self.f
-        x = f.embedding[token].copy()
+        x = f.embedding[token].astype(self.dtype)
         t = self.pos + 1
         c, n = f.turns[self.pos].T
         for i, b in enumerate(f.blocks):
@@ -310,7 +311,7 @@ class Float:
             each = f.heads // f.kv_heads
             k = np.repeat(self.keys[i, :t], each, 1)
             v = np.repeat(self.values[i, :t], each, 1)
-            z = np.einsum("hd,thd->ht", q, k) / np.sqrt(np.float32(f.size))
+            z = np.einsum("hd,thd->ht", q, k) / np.sqrt(self.dtype(f.size))
             p = np.exp(z - z.max(1, keepdims=True))
             p /= p.sum(1, keepdims=True)
             x = x + b["wo"] @ np.einsum("ht,thd->hd", p, v).reshape(-1)
@@ -321,7 +322,7 @@ class Float:
         return f.classifier @ self.normalise(x, f.norm)
 
     def normalise(self, x, gains):
-        return x / np.sqrt((x * x).mean() + np.float32(self.eps)) * gains
+        return x / np.sqrt((x * x).mean() + self.dtype(self.eps)) * gains
 
 
 def turn(v, c, n):
@@ -329,3 +330,30 @@ def turn(v, c, n):
     p[:, 0::2] = v[:, 0::2] * c - v[:, 1::2] * n
     p[:, 1::2] = v[:, 0::2] * n + v[:, 1::2] * c
     return p
+
+
+def sample(logits, s, temperature, top_p, random):
+    """(token, state of the generator afterwards); temperature and top_p times 65536."""
+    t = scale(temperature, -16)
+    s = times(times(s, (47274, -15)), scale((1 << 31) // t[0], -31 - t[1]))
+    d = int(logits.max()) - logits
+    left = s[1] + 16 + 8
+    z = [min(shift(int(each) * s[0] >> 16, left), 1 << 20) for each in d]
+    weights = [int(EXP2[each & 255]) << 8 >> (each >> 8) if each >> 8 < 24 else 0 for each in z]
+    total, least = sum(weights), 1
+    if top_p < 65536:
+        share = -(-total * top_p // 65536)
+        fits = [w for w in set(weights) if w and sum(v for v in weights if v >= w) >= share]
+        least = max(fits)
+        total = sum(v for v in weights if v >= least)
+    random = random or 0x9E3779B9
+    random ^= random << 13 & 0xFFFFFFFF
+    random ^= random >> 17
+    random ^= random << 5 & 0xFFFFFFFF
+    at = total * random >> 32
+    for token, weight in enumerate(weights):
+        if weight >= least:
+            if at < weight:
+                return token, random
+            at -= weight
+    raise AssertionError("the weights add up to the total")

@@ -13,6 +13,7 @@ from graph_oracle import Reference, random_inputs, structured_inputs
 from mcpgw.convert import tflite
 from mcpgw.convert.build import build
 from mcpgw.convert.graph_file import read
+from mcpgw.convert.pack import packer
 from tflite_maker import Maker
 
 from mcp_gw.infer import arrays
@@ -33,11 +34,11 @@ def run(engine, file, inputs, budget=20000):
     return [bytes(graph.output(i)) for i in range(graph.counts()[1])]
 
 
-def agree(engine, original, rng, random, structured):
-    """Asserts that reference and engine agree on a .tflite file; returns how many outputs were
-    compared."""
+def agree(engine, original, rng, random, structured, target="portable"):
+    """Asserts that reference and engine agree on a .tflite file, its weights laid out for a
+    target; returns how many outputs were compared."""
     reference = Reference(original)
-    file = build(tflite.read(original))
+    file = build(tflite.read(original), packer(target))
     runs = [random_inputs(reference.inputs, rng) for _ in range(random)]
     runs += structured_inputs(reference.inputs, rng, structured)
     compared = 0
@@ -55,10 +56,11 @@ def agree(engine, original, rng, random, structured):
 def test_operator(name, place, seed):
     rng = np.random.default_rng([seed, list(CASES).index(name)])
     with PLACES[place]() as engine:
-        for _ in range(MODELS):
+        for i in range(MODELS):
             maker = Maker(int(rng.integers(1 << 60)))
             inputs, outputs = CASES[name](maker, rng)
-            assert agree(engine, maker.finish(inputs, outputs), rng, 1, 2)
+            target = ("portable", "rp2040")[i % 2]
+            assert agree(engine, maker.finish(inputs, outputs), rng, 1, 2, target)
 
 
 @pytest.mark.parametrize("name", ["ad01_int8", "kws_ref_model"])
@@ -66,8 +68,10 @@ def test_whole_models(name, data_dir, seed):
     original = (data_dir / "mlperf-tiny" / f"{name}.tflite").read_bytes()
     rng = np.random.default_rng(seed)
     agree(arrays, original, rng, soak.count(10, 500), soak.count(5, 50))
+    agree(arrays, original, rng, 2, 1, "rp2040")
     with ulab_shim.arrays() as engine:
         agree(engine, original, rng, 2, 1)
+        agree(engine, original, rng, 1, 1, "rp2040")
 
 
 def test_a_net_with_residuals(seed):

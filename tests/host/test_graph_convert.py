@@ -85,9 +85,9 @@ def test_what_cannot_be_converted_is_named():
     m = Maker(1)
     x = m.input((1, 4, 4, 4))
     y = m.conv(x, 4, (3, 3))
-    m.tensors[1].shape = (4, 3, 3, 2)
-    m.tensors[1].data = m.tensors[1].data[..., :2]
-    assert "grouped" in refused(m, [x], [y])
+    m.tensors[1].shape = (4, 3, 3, 3)
+    m.tensors[1].data = m.tensors[1].data[..., :3]
+    assert "weights (4, 3, 3, 3) do not fit an input (1, 4, 4, 4)" in refused(m, [x], [y])
 
 
 def test_not_a_tflite_file():

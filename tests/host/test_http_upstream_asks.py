@@ -3,6 +3,8 @@ SDK's server in both eras, under CPython and the unix build.
 """
 
 import json
+import queue
+import threading
 
 import pytest
 from http_upstream_rig import (
@@ -16,7 +18,7 @@ from http_upstream_rig import (
     result,
     rigs,
 )
-from waiting import until
+from waiting import PATIENCE_S, until
 
 ERAS = {"modern": ["sse"], "legacy": ["session", "--legacy", "400"]}
 ALL = '{"elicitation":{"form":{}},"sampling":{},"roots":{}}'
@@ -179,6 +181,8 @@ def event(id, message=None):
 def test_a_stream_that_breaks_is_resumed(rig):
     """The connection is cut; the server is away for a moment; the answer comes by GET."""
     down = {"left": 2}
+    ping = {"jsonrpc": "2.0", "id": "p", "method": "ping"}
+    read = threading.Event()  # what had come before the cut, or a reset would take it back
 
     def script(n, head, body):
         if head.startswith(b"GET"):
@@ -188,16 +192,96 @@ def test_a_stream_that_breaks_is_resumed(rig):
             if down["left"]:
                 return ["reset"]
             return [events(event(8, result(down["body"])), tail=False)]
-        if json.loads(body)["method"] == "tools/call":
+        message = json.loads(body)
+        if message.get("id") == "p":
+            read.set()
+            return [http(b"", "202 Accepted")]
+        if message["method"] == "tools/call":
             down["body"] = body
-            return [events(event(7), tail=False), 0.2, "reset"]
+            return cut()
         return opening(n, head, body)
+
+    def cut():
+        yield events(event(7, ping), tail=False)
+        assert read.wait(PATIENCE_S)
+        yield "reset"
 
     opening = legacy(lambda n, h, b: [http(result(b))], "s")
     server, up = rig(script)
     out = up.call("t", None, 20000)
     assert out.get("ok"), out
     assert sum(row.get("method") == "tools/call" for row in bodies(server)) == 1
+
+
+QUESTION = {"message": "sure?", "requestedSchema": {"type": "object", "properties": {}}}
+QUESTION = {"jsonrpc": "2.0", "id": 99, "method": "elicitation/create", "params": QUESTION}
+
+
+def test_a_question_that_is_repeated_after_a_break_is_answered_once(rig):
+    """Once while its answer is awaited, and once more when that has come."""
+    answered = threading.Event()
+    call = []
+
+    def script(n, head, body):
+        if head.startswith(b"GET"):
+            return resumed()
+        message = json.loads(body)
+        if message.get("id") == 99:
+            answered.set()
+            return [http(b"", "202 Accepted")]
+        if message["method"] == "tools/call":
+            call.append(body)
+            return [events(event(7, QUESTION), tail=False), "close"]
+        return opening(n, head, body)
+
+    def resumed():
+        yield events(event(8, QUESTION), tail=False)
+        assert answered.wait(PATIENCE_S)
+        for message in (event(9, QUESTION), event(10, result(call[0]))):
+            yield b"%x\r\n%s\r\n" % (len(message), message)
+        yield b"0\r\n\r\n"
+
+    opening = legacy(lambda n, h, b: [http(result(b))], "s")
+    server, up = rig(script)
+    row = ask(up, "t")
+    assert len(row["inputRequests"]) == 1
+    row = go_on(up, row, {"elicitation/create": {"action": "accept", "content": {}}}, "t")
+    assert row == {"content": [], "isError": False}
+    up.do("sleep", 0.3)  # what is told beside the calls has gone by then
+    replies = [row for row in bodies(server) if row.get("id") == 99]
+    assert [row["result"]["action"] for row in replies] == ["accept"]
+
+
+def test_a_question_that_is_repeated_on_the_session_stream_is_answered_once(rig):
+    told = queue.Queue()
+    streams = []
+    repeated = threading.Event()
+
+    def script(n, head, body):
+        if head.startswith(b"GET"):
+            streams.append(n)
+            repeated.set() if len(streams) == 2 else None
+            again = events(event(len(streams), QUESTION), tail=False)
+            return [again, "close"] if len(streams) == 1 else [again, PATIENCE_S]
+        message = json.loads(body)
+        if message.get("method") == "initialize":
+            server = {"serverInfo": {"name": "l"}, "capabilities": {"tools": {}}}
+            found = result(body, {"protocolVersion": "2025-06-18"} | server)
+            return [http(found, extra="Mcp-Session-Id: s\r\n")]
+        if "method" not in message:
+            told.put(message)
+            return [http(b"", "202 Accepted")]
+        return opening(n, head, body)
+
+    opening = legacy(lambda n, h, b: [http(result(b))], "s")
+    _, up = rig(script, listen=True)
+    up.call("t", None, 20000)
+    while not repeated.is_set():
+        up.do("sleep", 0.1)
+    # No call is under way, so it is refused; what is told beside calls comes in order.
+    up.do("sleep", 0.2)
+    assert told.get(timeout=PATIENCE_S)["error"]["code"] == -32601
+    assert told.empty()
 
 
 def test_a_stream_that_is_lost_for_good(rig):

@@ -86,7 +86,7 @@ class Maker:
     # ---- operators
 
     def op(self, name, inputs, output, kind=None, **options):
-        """Any operator."""
+        """Any operator; `output` may be a list."""
         self.ops.append((name, inputs, output, kind, options))
         return output
 
@@ -119,10 +119,11 @@ class Maker:
         padding="SAME",
         activation="NONE",
         per_channel=True,
+        groups=1,
     ):
         """CONV_2D; kernel and the others are (h, w)."""
-        depth = kernel[0] * kernel[1] * x.shape[3]
-        shape = (channels, *kernel, x.shape[3])
+        shape = (channels, *kernel, x.shape[3] // groups)
+        depth = kernel[0] * kernel[1] * shape[3]
         w, b, scale = self._weights(shape, x, 0, depth, per_channel, True)
         y = self._windowed(x, channels, kernel, stride, dilation, padding, scale, depth)
         options = _window_options(stride, dilation, padding, activation)
@@ -306,7 +307,7 @@ class Maker:
         name, inputs, output, kind, options = op
         fields = {"OpcodeIndex": names.index(name)}
         fields["Inputs"] = self._indices(b, inputs)
-        fields["Outputs"] = self._indices(b, [output])
+        fields["Outputs"] = self._indices(b, output if isinstance(output, list) else [output])
         if kind:
             fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, kind)
             fields["BuiltinOptions"] = _table(b, kind, **options)

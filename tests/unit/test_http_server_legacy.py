@@ -231,6 +231,18 @@ def test_a_legacy_request_that_was_cancelled_does_not_hold_its_connection():
     assert server.running[-1].cancelled
 
 
+def test_an_initialize_that_is_refused_ends_nobodys_session():
+    server = Server(sessions=1)
+    fields = server.open()
+    wrong = server.ask(request("initialize", {"capabilities": {}}))
+    assert b"error" in wrong[2] and b"mcp-session-id" not in wrong[1]
+    assert server.ask(request("ping"), **fields)[0] == 200
+    # One that is not makes room for itself.
+    server.open()
+    assert server.ask(request("ping"), **fields)[0] == 404
+    assert len(server.gateway.sessions) == 1
+
+
 def test_sessions_are_bounded_and_idle_ones_go_first():
     server = Server(sessions=2)
     first, second = server.open(), server.open()

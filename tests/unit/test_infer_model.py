@@ -68,8 +68,8 @@ def test_what_goes_in_is_checked():
     refused(lambda: m.run([1, 2, 128]), "input value 2: 128 is not within -128 to 127")
     refused(lambda: m.run([1, float("nan"), 3]), "input value 1")
     refused(lambda: m.run(b"1234"), "input of 4 bytes, not 3")
-    refused(lambda: m.run([1, "2", 3]), "str where a number belongs")
-    refused(lambda: m.run([1, None, 3]), "NoneType where a number belongs")
+    refused(lambda: m.run([1, "2", 3]), "str where a whole number belongs")
+    refused(lambda: m.run([1, None, 3]), "NoneType where a whole number belongs")
     assert m.classify([7, 4, 11])[0][0] == "middle"  # and it still works
 
 

@@ -3,10 +3,10 @@
 import json
 from binascii import b2a_base64
 
-from peer import Peer
+from peer import MODERN, Peer
 from small_models import dense
 
-from mcp_gw import Gateway
+from mcp_gw import Context, Gateway
 from mcp_gw.errors import ConfigError
 from mcp_gw.infer.stream import Stream
 
@@ -54,7 +54,9 @@ def test_what_classify_refuses():
         ({}, "give either input or data"),
         ({"input": [1, 2, 3], "data": "AAAA"}, "give either input or data"),
         ({"input": [1, 2]}, "turn: 2 values in, not 3 (1 x 3)"),
-        ({"input": [1, 2, "3"]}, "str where a number belongs"),
+        ({"input": [1, 2, "3"]}, "str where a whole number belongs"),
+        ({"input": [[1, 2, [3, "4"]]]}, "str where a number belongs"),
+        ({"input": []}, "turn: 0 values in, not 3"),
         ({"input": [1, 2, 1000]}, "input value 2: 1000 is not within"),
         ({"input": [[1, [2]], [3, 4]]}, "4 values in"),
         ({"input": [0] * 5000}, "above its maximum 4096"),
@@ -176,6 +178,49 @@ def test_analyze_with_a_model():
     assert found["structuredContent"]["anomaly"] == 0.5
     found = peer.call("analyze", {"values": [1.0], "model": "same"})
     assert found["isError"] and "1 values in, not 2" in found["content"][0]["text"]
+
+
+def test_sampling_is_done_here_where_the_client_cannot():
+    gw = Gateway("x")
+    seen = []
+
+    @gw.tool("Writes", ctx=Context)
+    async def write(ctx):
+        answer = await ctx.sample("Once", max_tokens=5)
+        return "%s: %s" % (answer["model"], answer["content"]["text"])
+
+    @gw.tool("Asks two things", ctx=Context)
+    async def both(ctx):
+        found = await ctx.ask(a=Context.sampling("A"), b=Context.sampling("B", temperature=1))
+        return [found["a"]["content"]["text"], found["b"]["role"]]
+
+    for revision in ("2025-11-25", MODERN):
+        plain = Peer(gw, revision)
+        if revision == MODERN:
+            assert plain.call("write")["data"]["requiredCapabilities"] == {"sampling": {}}
+        else:
+            assert "does not support sampling" in plain.call("write")["content"][0]["text"]
+
+    async def sampler(params):
+        seen.append(params)
+        return " upon a time"
+
+    gw.dispatch.sampler = sampler
+    for revision in ("2025-11-25", MODERN):
+        plain = Peer(gw, revision)
+        assert plain.call("write")["content"][0]["text"] == "local:  upon a time"
+        assert seen[-1]["messages"][0]["content"]["text"] == "Once" and seen[-1]["maxTokens"] == 5
+        assert plain.call("both")["content"][0]["text"] == '[" upon a time","assistant"]'
+        assert seen[-1]["temperature"] == 1
+    # A client that can is asked.
+    able = Peer(gw, capabilities={"sampling": {}})
+    id = able.begin("tools/call", name="write", arguments={})
+    able.until(lambda: able.sent)
+    able.reply(
+        able.sent[0],
+        {"role": "assistant", "model": "big", "content": {"type": "text", "text": "theirs"}},
+    )
+    assert able.wait(id)["content"][0]["text"] == "big: theirs"
 
 
 def test_plain_calls():

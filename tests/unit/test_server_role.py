@@ -208,6 +208,30 @@ def test_resources_and_templates():
             assert error["data"] == {"uri": uri}
 
 
+def test_a_template_that_refuses_its_values_lets_the_next_one_try():
+    gw = Gateway("templates")
+    short = Param(str, "one letter", max=1)
+    for uri, param in (("a://{x}", short), ("a://{y}", Param(str, max=3)), ("a://b{z}", short)):
+        key = uri[-2]
+
+        def made(uri=uri, **named):
+            return [uri, named]
+
+        gw.resource(uri, "A template", **{key: param})(made)
+    for revision in LEGACY + (MODERN,):
+        peer = Peer(gw, revision)
+        for uri, template, values in (
+            ("a://1", "a://{x}", {"x": "1"}),
+            ("a://123", "a://{y}", {"y": "123"}),
+        ):
+            (found,) = peer.ask("resources/read", uri=uri)["contents"]
+            assert json.loads(found["text"]) == [template, values]
+        # Nobody takes it: the first says why.
+        error = peer.ask("resources/read", uri="a://1234")
+        assert error["code"] == -32602 and "argument x" in error["message"]
+        assert error["data"] == {"uri": "a://1234"}
+
+
 def test_prompts():
     gw = gateway()
     for revision in LEGACY + (MODERN,):

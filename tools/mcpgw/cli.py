@@ -22,6 +22,8 @@ COMMANDS = {
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),
+    "convert": ("mcpgw.convert.command", "convert"),
+    "run": ("mcpgw.convert.command", "run"),
 }
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from mcpgw import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
-_FLAGS = ["-std=c99", "-O3", "-fno-strict-aliasing", "-fPIC", "-shared"]
+# setup.py takes these as well.
+FLAGS = ["-std=c99", "-O3", "-fno-strict-aliasing", "-fPIC"]
+LIBRARIES = ["m"]
 
 
 def sources(root=_ROOT):
@@ -27,7 +29,8 @@ def sources(root=_ROOT):
     return sorted(f for f in files if not f.stem.endswith("_mod") and f.parent.name not in skip)
 
 
-def _headers(root):
+def headers(root=_ROOT):
+    """What they include."""
     return sorted((root / "c_modules").glob("*/*.h"))
 
 
@@ -38,8 +41,8 @@ def _compile(root):
             "no C compiler found (gcc or cc): it is needed to run models on this machine"
         )
     files = sources(root)
-    digest = hashlib.sha256(" ".join([compiler, *_FLAGS]).encode())
-    for file in (*files, *_headers(root)):
+    digest = hashlib.sha256(" ".join([compiler, *FLAGS]).encode())
+    for file in (*files, *headers(root)):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     folder = root / "build" / "host" / "cores"
     library = folder / f"cores-{digest.hexdigest()[:16]}.so"
@@ -51,7 +54,8 @@ def _compile(root):
     handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
     os.close(handle)
     done = subprocess.run(
-        [compiler, *_FLAGS, *includes, "-o", temporary, *map(str, files)],
+        [compiler, *FLAGS, "-shared", *includes, "-o", temporary, *map(str, files)]
+        + [f"-l{name}" for name in LIBRARIES],
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,7 @@
 import ctypes
 from functools import cache
 
-from . import UserError, native
+from . import native
 
 _INFO = 9
 _U64, _SIZE, _POINTER, _U32 = ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_uint32
@@ -20,7 +20,7 @@ def _core():
         "qnn_llama_host_rewind": (None, _POINTER, _U32),
         "qnn_llama_state": (_U64, _POINTER, _U32),
         "qnn_llama_init": (_U32, _POINTER, _POINTER, _SIZE),
-        "qnn_llama_feed": (None, _POINTER, _U32),
+        "qnn_llama_feed": (None, _POINTER, _U32, ctypes.c_int),
         "qnn_llama_step": (ctypes.c_int, _POINTER),
         "qnn_llama_best": (_U32, _POINTER),
         "qnn_llama_sample": (_U32, _POINTER, _U32, _U32, _POINTER),
@@ -45,10 +45,31 @@ class _Model:
         if code:
             raise ValueError(f"{_core().qnn_error_text(code).decode()} at offset {at.value}")
 
+    def _info(self):
+        info = (ctypes.c_int32 * _INFO)()
+        _core().qnn_llama_host_info(self._m, info)
+        return tuple(info)
+
+
+def check(data):
+    """Raise ValueError unless data holds a model of kind 4."""
+    _Model(data)
+
+
+def info(data):
+    """(kind, bytes of the file, of the longest run's state, MACs, metadata at, its length)"""
+    kind, size = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:12], "little")
+    arena, macs, at, length = (int.from_bytes(data[i : i + 4], "little") for i in (40, 44, 16, 20))
+    return kind, size, arena, macs, at, length
+
 
 def llama_state(data, positions):
-    """Bytes of state for so many positions; see Llama."""
-    return _core().qnn_llama_state(_Model(data)._m, positions)
+    """(positions, no more than the model has, bytes of state for so many); see Llama."""
+    if positions < 1:
+        raise ValueError("no such number of positions")
+    model = _Model(data)
+    positions = min(positions, model._info()[2])
+    return positions, _core().qnn_llama_state(model._m, positions)
 
 
 class Llama(_Model):
@@ -70,11 +91,7 @@ class Llama(_Model):
             need = _core().qnn_llama_state(self._m, 1)
             raise ValueError(f"state needs at least {need} bytes")
         self._random = _U32(1)
-
-    def _info(self):
-        info = (ctypes.c_int32 * _INFO)()
-        _core().qnn_llama_host_info(self._m, info)
-        return tuple(info)
+        self._begun = False
 
     def info(self):
         """(tokens in the vocabulary, positions, most positions, bos or -1, eos or -1)"""
@@ -89,18 +106,17 @@ class Llama(_Model):
         if not 0 <= pos <= self.pos():
             raise ValueError("no such position")
         _core().qnn_llama_host_rewind(self._m, pos)
+        self._begun = False
 
-    def feed(self, token):
-        """Start on the next token; step() follows."""
+    def feed(self, token, logits=True):
+        """Start on the next token; step() follows. logits: whether they are wanted."""
         vocab, positions = self.info()[:2]
         if not 0 <= token < vocab:
             raise ValueError("no such token")
         if self.pos() >= positions:
             raise ValueError("no room for another token")
-        _core().qnn_llama_feed(self._m, token)
+        _core().qnn_llama_feed(self._m, token, logits)
         self._begun = True
-
-    _begun = False
 
     def step(self):
         """Half a layer of it: True while more remains."""
@@ -139,12 +155,3 @@ class Llama(_Model):
         source = (ctypes.c_int32 * vocab).from_address(_core().qnn_llama_host_logits(self._m))
         view[:vocab] = memoryview(source).cast("B").cast("i")
         return self._info()[7:9]
-
-
-def load(path):
-    """The bytes of a .mgm file. Raises UserError."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as e:
-        raise UserError(f"{path}: {e.strerror}") from None

@@ -10,6 +10,7 @@ from mcp_gw.errors import METHOD_NOT_FOUND, NoAnswer, Unavailable
 from mcp_gw.protocol import client as core
 from mcp_gw.protocol.http import TooLarge
 from mcp_gw.protocol.sse import SSEDecoder
+from mcp_gw.route.held import is_new
 from mcp_gw.route.upstream import Upstream
 
 from .. import __version__
@@ -83,6 +84,7 @@ class Carrier(Upstream):
             raise Refused(f"upstream {self.name}: {e}") from e
 
         exact = False  # whether the answer named the request's id
+        seen = []  # ids of the questions on this request's stream
 
         def take(buf):
             nonlocal exact
@@ -94,7 +96,7 @@ class Carrier(Upstream):
                 if token and call.on_progress and client.progress_token(buf) == token:
                     call.on_progress(buf[client.lo : client.hi])
             else:
-                self.heard(conversation, event, buf, call)
+                self.heard(conversation, event, buf, call, seen)
             return None
 
         try:
@@ -135,14 +137,15 @@ class Carrier(Upstream):
             outcome = await self._resume(conversation, take, events)
         return outcome, status
 
-    def heard(self, conversation, event, buf, call=None):
-        """What a server says beside answers and progress. call: the Call on whose stream it is."""
+    def heard(self, conversation, event, buf, call=None, seen=None):
+        """What a server says beside answers and progress. call: the Call on whose stream it is;
+        seen: list of the questions on that stream, which may repeat them after a break."""
         client = conversation.client
         if event == core.REPLY:
             self.later(conversation, client.out)
         elif event == core.CHANGED and self.on_change:
             self.on_change(client.method)
-        elif event == core.ASKED:
+        elif event == core.ASKED and (seen is None or is_new(seen, client.asked)):
             if call is None and len(self._held.calls) == 1:
                 call = self._held.calls[0]  # it can only mean that one
             params = buf[client.lo : client.hi] if client.lo >= 0 else b""

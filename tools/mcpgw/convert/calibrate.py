@@ -29,8 +29,8 @@ def load_samples(path, graph):
     Sample data for a graph's inputs.
 
     Args:
-        path: .npy: samples of the one input; .npz: an array for each input, by name or in order;
-            .csv: a row per sample of the one input, a header is skipped.
+        path: .npy: samples of the one input; .npz: an array for each input, by name (of one
+            input also x) or in order; .csv: a row per sample, a header is skipped.
         graph: the Graph.
 
     Returns:
@@ -40,18 +40,29 @@ def load_samples(path, graph):
         UserError: no such file, not numbers, or not of the inputs' shapes.
     """
     arrays = read_arrays(path)
+    names = [t.name for t in graph.inputs]
     if isinstance(arrays, dict):
-        names = [t.name for t in graph.inputs]
-        arrays = [arrays[n] for n in (names if set(names) <= set(arrays) else arrays)]
-    if len(arrays) != len(graph.inputs):
-        raise UserError(
-            f"{path} has {len(arrays)} arrays; the model has {len(graph.inputs)} inputs"
-        )
+        arrays = chosen(arrays, names, path)
+    elif len(names) != 1:
+        raise UserError(f"{path} has one array; the model's inputs are {', '.join(names)}")
     axes = graph.meta.get("pre", {}).get("axes", [None] * len(arrays))
     return [
         fit(array, tensor.shape, order, f"{path}: input {tensor.name}")
         for array, tensor, order in zip(arrays, graph.inputs, axes, strict=True)
     ]
+
+
+def chosen(arrays, names, path):
+    """Those of the arrays of a .npz that are the inputs: by name, or "x", or all in order."""
+    if set(names) <= set(arrays):
+        return [arrays[name] for name in names]
+    if len(names) == 1 and "x" in arrays:
+        return [arrays["x"]]
+    if len(arrays) != len(names):
+        raise UserError(
+            f"{path} has the arrays {', '.join(arrays)}; the model's inputs are {', '.join(names)}"
+        )
+    return list(arrays.values())
 
 
 def read_arrays(path):
@@ -162,7 +173,9 @@ class _Quantiser:
         inputs = [self.activation(t) for t in self.source.inputs]
         nodes = [self.node(n) for n in self.source.nodes]
         outputs = [self.tensors[id(t)] for t in self.source.outputs]
-        return Graph(self.source.name, inputs, outputs, nodes, dict(self.source.meta))
+        meta = dict(self.source.meta)
+        meta["pre"] = {"values": "real", **meta.get("pre", {})}
+        return Graph(self.source.name, inputs, outputs, nodes, meta)
 
     def node(self, node):
         """The node over quantised tensors."""

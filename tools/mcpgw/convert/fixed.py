@@ -31,8 +31,19 @@ def quantize_multiplier(real):
     return multiplier, shift
 
 
+def quantize_once(real):
+    """
+    (multiplier, shift) of a positive real with which multiply() rounds once, where that costs no
+    more precision than a float32 has: without a shift to the right there is no second rounding.
+    """
+    multiplier, shift = quantize_multiplier(real)
+    if not -12 <= shift < 0:
+        return multiplier, shift
+    return math.floor(real * 2**31 + 0.5), 0
+
+
 def high_mul(a, b):
-    """a * b / 2^31 rounded, ties away from zero (gemmlowp's SaturatingRoundingDoublingHighMul)."""
+    """a * b / 2^31 rounded, ties up (gemmlowp's SaturatingRoundingDoublingHighMul)."""
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
     product = a * b
     nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))

@@ -1,4 +1,4 @@
-"""A graph of float32 run by numpy, over a batch: what calibration measures and tests compare with."""
+"""A graph of float32 run by numpy, over a batch: what calibration measures, what tests ask."""
 
 import numpy as np
 

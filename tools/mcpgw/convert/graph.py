@@ -12,6 +12,7 @@ Operators and the attributes that lower.py looks at (activation: "NONE", "RELU",
     DEPTHWISE_CONV_2D  the same; the depth multiplier follows from the shapes
     FULLY_CONNECTED    activation, keep_num_dims; inputs x, weights, bias|None
     AVERAGE_POOL_2D, MAX_POOL_2D  filter_h, filter_w, stride_h, stride_w, padding, activation
+        of all three: rounding="once" where results are rounded as onnxruntime does
     ADD, SUB, MUL      activation; shapes broadcast
     CONCATENATION      axis, activation
     PAD, PADV2         paddings ((before, after) per axis), value (quantised; default: zero point)

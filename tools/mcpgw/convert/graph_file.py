@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from mcpgw.convert import mgm
+from mcpgw.convert import graph_layouts, mgm
 from mcpgw.convert.mgm import FormatError
 from mcpgw.convert.program import NAMES
 
@@ -219,7 +219,7 @@ def _dense(reader, o, p, x, y):
             _need(channels % x.dims[3] == 0, "channels")
             units, cost = positions, cost * y.dims[2]
     _need(depth <= MAX_DEPTH, "depth")
-    size = weights_size(o.name, o.layout, channels, depth)
+    size = graph_layouts.weights_size(o.name, o.layout, channels, depth)
     _need(size is not None, "layout")
     _need(p["flags"] <= 1, "flags")
     _limits(p["zeros"][2], p["zeros"][3])
@@ -231,27 +231,21 @@ def _dense(reader, o, p, x, y):
         ("shift", n, 1),
     ):
         reader.data(p[name], length, align)
+    if o.layout == graph_layouts.FOURS:
+        end = sum(reader.file.sections[2])
+        lists = reader.raw[p["weights"] : end]
+        _need(graph_layouts.lists_fit(lists, channels, depth), "data")
     multipliers = np.frombuffer(reader.raw, "<u4", n, p["multiplier"])
     shifts = np.frombuffer(reader.raw, np.int8, n, p["shift"])
     _need(multipliers.max() < 2**31 and shifts.min() >= -31 and shifts.max() <= 30, "multipliers")
     _need(
         p["scratch_at"] % 8 == 0 and p["scratch_at"] + p["scratch"] <= reader.file.arena, "scratch"
     )
-    _need(p["scratch"] >= scratch_size(o.name, o.layout, p, x, y, depth), "scratch")
+    _need(p["scratch"] >= graph_layouts.scratch_size(o.name, o.layout, p, x, y, depth), "scratch")
+    for t in (x, y):
+        apart = p["scratch_at"] + p["scratch"] <= t.offset or t.offset + t.size <= p["scratch_at"]
+        _need(not p["scratch"] or apart, "scratch")
     _piece(units, cost)
-
-
-def weights_size(name, layout, channels, depth):
-    """Bytes of an operator's weights, None for a layout that it does not have."""
-    return channels * depth if layout == 0 else None
-
-
-def scratch_size(name, layout, p, x, y, depth):
-    """Least scratch memory of an operator with these parameters and tensors."""
-    if name != "CONV_2D":
-        return 0
-    trivial = p["kernel"] == p["stride"] == (1, 1) and p["padding"] == (0, 0)
-    return 0 if trivial and x.dims[1:3] == y.dims[1:3] else depth + -depth % 4
 
 
 def _pool(reader, o, p, x, y):

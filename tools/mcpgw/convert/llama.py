@@ -201,7 +201,7 @@ class _Data(mgm.Data):
         scales, e = _int16(np.abs(w).max(1).astype(np.float64) / 127)
         # Weights are divided by the scale as the file has it, not by the one that was wanted.
         kept = np.maximum(scales, 1)[:, None] * 2.0**e
-        padded = np.zeros((rows, -(-columns // 8) * 8), np.int16)
+        padded = np.zeros((rows, -(-columns // 16) * 16), np.int16)
         padded[:, :columns] = np.clip(np.round(w.astype(np.float64) / kept), -127, 127)
         at = self.add((padded + 128).astype(np.uint8).tobytes())
         return INT8_ROW, at, self.add(scales.tobytes()), e

@@ -7,11 +7,11 @@ import struct
 from contextlib import contextmanager
 
 from mcpgw import UserError
-from mcpgw.convert import lower_dense, lower_elementwise, lower_shape
+from mcpgw.convert import lower_dense, lower_elementwise, lower_pieces, lower_shape
 from mcpgw.convert.mgm import MAX_ARENA
 from mcpgw.convert.program import LOAD, MAX_RANK, Op, Program, Value
 
-_LOWER = {**lower_dense.OPS, **lower_elementwise.OPS, **lower_shape.OPS}
+_LOWER = {**lower_dense.OPS, **lower_elementwise.OPS, **lower_shape.OPS, **lower_pieces.OPS}
 SUPPORTED = tuple(sorted(_LOWER))
 
 

@@ -1,5 +1,7 @@
 """FULLY_CONNECTED, the convolutions and pooling."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mcpgw.convert import fixed
@@ -13,6 +15,8 @@ from mcpgw.convert.program import (
     Dense,
     Op,
     Storage,
+    Value,
+    copy_op,
     packed,
     pair,
 )
@@ -27,12 +31,12 @@ def _int8(tensor):
     return tensor.quantisation
 
 
-def scales(x, weights, y, channels, product=float):
+def scales(x, weights, y, channels, product=float, once=False):
     """
     (multiplier, shift) arrays: x_scale * w_scale / y_scale, one or one for each channel.
 
     The reference computes in float64, but for the first product of FULLY_CONNECTED: `product` is
-    what that is rounded to.
+    what that is rounded to. `once`: round as onnxruntime does, which computes in float32.
     """
     w = weights.scale
     if w is None or w.size not in (1, channels):
@@ -40,7 +44,12 @@ def scales(x, weights, y, channels, product=float):
     if np.any(weights.zero_point):
         raise ValueError(f"{weights.name}: weights with a zero point are not supported")
     x_scale, y_scale = x.quantisation[0], y.quantisation[0]
-    pairs = [fixed.quantize_multiplier(float(product(x_scale * float(s))) / y_scale) for s in w]
+    if once:
+        reals = np.float32(x_scale) * w.astype(np.float32) / np.float32(y_scale)
+        pairs = [fixed.quantize_once(float(real)) for real in reals]
+    else:
+        reals = (float(product(x_scale * float(s))) / y_scale for s in w)
+        pairs = [fixed.quantize_multiplier(real) for real in reals]
     # Equal ones need not be stored for each channel.
     if len(set(pairs)) == 1:
         pairs = pairs[:1]
@@ -75,7 +84,8 @@ def _dense(state, node, code, x, weights, window=None):
     if weights.shape[axis] > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} products in a sum")
     rounded = np.float32 if code == FULLY_CONNECTED else float
-    multiplier, shift = scales(x, w, y, weights.shape[1 - axis], rounded)
+    once = node.attrs.get("rounding") == "once"
+    multiplier, shift = scales(x, w, y, weights.shape[1 - axis], rounded, once)
     state.add(
         Dense(
             code,
@@ -135,14 +145,49 @@ def _conv(state, node):
     weights = _weights(node.inputs[1])
     x, padding = _padding_of(state, node.inputs[0], node.attrs)
     out_c, filter_h, filter_w, in_c = weights.shape
-    if in_c != x.shape[3]:
-        raise ValueError(
-            "grouped convolutions are not supported: use separate ones and CONCATENATION"
-        )
     window = _window(node, x, padding, filter_h, filter_w)
+    groups, rest = divmod(x.shape[3], in_c)
+    if rest or out_c % groups:
+        raise ValueError(f"weights {weights.shape} do not fit an input {x.shape}")
     op = _dense(state, node, CONV_2D, x, weights.reshape(out_c, -1), window)
-    if not op.is_direct:
-        op.storage = Storage(scratch_size(op))
+    for part in _grouped(state, groups) if groups > 1 else [op]:
+        if not part.is_direct:
+            part.storage = Storage(scratch_size(part))
+
+
+def _grouped(state, groups):
+    """Puts as many convolutions in the place of the last one, with copies around each; these."""
+    whole = state.ops.pop()
+    parts = []
+    in_c, out_c = whole.x.dims[3] // groups, whole.channels // groups
+    for g in range(groups):
+        x, y = (
+            Value(f"{v.name} ({g})", (*v.dims[:3], n), v.dtype, v.scale, v.zero_point)
+            for v, n in ((whole.x, in_c), (whole.y, out_c))
+        )
+        rows = slice(g * out_c, (g + 1) * out_c)
+        one = whole.multiplier.size == 1
+        part = replace(
+            whole,
+            x=x,
+            y=y,
+            weights=np.ascontiguousarray(whole.weights[rows]),
+            bias=whole.bias[rows],
+            multiplier=whole.multiplier if one else whole.multiplier[rows],
+            shift=whole.shift if one else whole.shift[rows],
+            macs=whole.macs // groups,
+        )
+        # A row of channels is a part of the wider one.
+        for n, source, to, starts in (
+            (in_c, whole.x, x, (g * in_c, 0)),
+            (out_c, y, whole.y, (0, g * out_c)),
+        ):
+            steps = [source.dims[3], 1], [to.dims[3], 1]
+            state.add(copy_op(source, to, [source.count // source.dims[3], n], steps, starts))
+            if source is whole.x:
+                state.add(part)
+        parts.append(part)
+    return parts
 
 
 # Positions of the output whose inputs are gathered at a time, and what that may take.

@@ -32,7 +32,9 @@ def _binary(code):
         if code == MUL:
             # The reference multiplies in float32.
             real = np.float32(s1) * np.float32(s2) / np.float32(s)
-            scales = [(0, 0), (0, 0), fixed.quantize_multiplier(float(real))]
+            once = node.attrs.get("rounding") == "once"
+            quantize = fixed.quantize_once if once else fixed.quantize_multiplier
+            scales = [(0, 0), (0, 0), quantize(float(real))]
         else:
             largest = 2 * max(s1, s2)
             output = largest / ((1 << _LEFT_SHIFT) * s)
@@ -125,6 +127,39 @@ def _hard_swish(x, y):
     return table_of(lambda q: hard_swish(q, x.quantisation, y.quantisation))
 
 
+_REAL = {
+    "LOGISTIC": lambda v: 1 / (1 + np.exp(-v)),
+    "TANH": np.tanh,
+    "RELU": lambda v: np.maximum(v, 0),
+    "RELU6": lambda v: np.clip(v, 0, 6),
+    "RELU_N1_TO_1": lambda v: np.clip(v, -1, 1),
+    "LEAKY_RELU": lambda v, alpha: np.where(v >= 0, v, v * np.float32(alpha)),
+}
+
+
+def _once(x, y, function):
+    """Table of a function as onnxruntime computes it: in float32, rounded once, ties to even."""
+    (s1, z1), (s2, z2) = x.quantisation, y.quantisation
+
+    def quantised(q):
+        real = (q - z1).astype(np.float32) * np.float32(s1)
+        result = function(real).astype(np.float32)
+        return np.rint(result / np.float32(s2) + np.float32(z2)).astype(np.int64)
+
+    return table_of(quantised)
+
+
+def requantise_once(x, y):
+    """int8 of one scale as that of another, as onnxruntime does it."""
+    return _once(x, y, lambda v: v)
+
+
+def table_once(node):
+    """Table of an operator of one value, as onnxruntime computes it."""
+    parameters = _parameters(node)
+    return _once(node.inputs[0], node.outputs[0], lambda v: _REAL[node.op](v, **parameters))
+
+
 def _unary(make_table):
     def function(state, node):
         x, y = node.inputs[0], node.outputs[0]
@@ -133,7 +168,10 @@ def _unary(make_table):
                 raise ValueError(
                     f"{tensor.name} is {tensor.dtype}, not int8: quantise the model first"
                 )
-        table = make_table(x, y, **_parameters(node))
+        if node.attrs.get("rounding") == "once":
+            table = table_once(node)
+        else:
+            table = make_table(x, y, **_parameters(node))
         add_table(state, state.value(x), state.new(y), table)
 
     return function
@@ -160,7 +198,9 @@ def _quantize(state, node):
         raise ValueError(f"from {x.dtype} to {y.dtype} is not supported")
     value = state.value(x)
     if x.dtype != "float32":
-        add_table(state, value, state.new(y), requantise_table(x, y))
+        is_once = node.attrs.get("rounding") == "once"
+        table = (requantise_once if is_once else requantise_table)(x, y)
+        add_table(state, value, state.new(y), table)
         return
     scale, zero_point = y.quantisation
     fields = [int(np.float32(scale).view(np.uint32)), zero_point & 0xFFFFFFFF]

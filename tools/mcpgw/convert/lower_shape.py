@@ -4,33 +4,27 @@ import numpy as np
 
 from mcpgw.convert import fixed
 from mcpgw.convert.loops import dense_strides, merge, pad_to
-from mcpgw.convert.lower_elementwise import requantise_table
-from mcpgw.convert.program import COPY, FILL, MEAN, Op
+from mcpgw.convert.lower_elementwise import requantise_once, requantise_table
+from mcpgw.convert.program import FILL, MEAN, Op, copy_op
 
 
-def _same_quantisation(x, y):
+def same_quantisation(x, y):
+    """ValueError where two tensors do not mean the same by the same bytes."""
     if x.dtype != y.dtype or (x.scale is not None and x.quantisation != y.quantisation):
         raise ValueError(f"{x.name} and {y.name} differ in type or scale")
 
 
 def _view(state, node):
     x, y = node.inputs[0], node.outputs[0]
-    _same_quantisation(x, y)
+    same_quantisation(x, y)
     if x.size != y.size:
         raise ValueError(f"shapes {x.shape} and {y.shape} differ in size")
     state.new(y, storage=state.value(x).storage)
 
 
-def _copy(state, x, y, sizes, strides, starts=(0, 0), table=None):
-    """sizes, strides and starts in elements; elements of several bytes become one more loop."""
-    width = y.size // y.count
-    if width > 1:
-        sizes = [*sizes, width]
-        strides = [[*(s * width for s in one), 1] for one in strides]
-        starts = [s * width for s in starts]
-    sizes, strides = merge(sizes, strides)
-    loops = pad_to(4, sizes, 1) + pad_to(4, strides[0], 0) + pad_to(4, strides[1], 0)
-    state.add(Op(COPY, x, y, [0 if table is None else table, *starts, *loops]))
+def copy(state, *args, **kwargs):
+    """Adds a COPY; see program.copy_op()."""
+    state.add(copy_op(*args, **kwargs))
 
 
 def _concatenation(state, node):
@@ -45,10 +39,11 @@ def _concatenation(state, node):
     for x, value in zip(node.inputs, inputs, strict=True):
         table = None
         if x.scale is not None and x.quantisation != y.quantisation:
-            table = requantise_table(x, y)
+            is_once = node.attrs.get("rounding") == "once"
+            table = (requantise_once if is_once else requantise_table)(x, y)
         elif x.dtype != y.dtype:
             raise ValueError(f"{x.name} and {y.name} differ in type")
-        _copy(
+        copy(
             state,
             value,
             made,
@@ -91,7 +86,7 @@ def _pad_value(node):
 
 def _pad(state, node):
     x, y = node.inputs[0], node.outputs[0]
-    _same_quantisation(x, y)
+    same_quantisation(x, y)
     if x.dtype not in ("int8", "uint8"):
         raise ValueError(f"PAD of {x.dtype} is not supported")
     if _is_taken_over(state, node):
@@ -102,23 +97,23 @@ def _pad(state, node):
     state.add(Op(FILL, made, made, [_pad_value(node) & 255]))
     strides = dense_strides(y.shape)
     start = sum(before * s for (before, _), s in zip(node.attrs["paddings"], strides, strict=True))
-    _copy(state, value, made, x.shape, [dense_strides(x.shape), strides], (0, start))
+    copy(state, value, made, x.shape, [dense_strides(x.shape), strides], (0, start))
 
 
 def _transpose(state, node):
     x, y = node.inputs[0], node.outputs[0]
-    _same_quantisation(x, y)
+    same_quantisation(x, y)
     strides = dense_strides(x.shape)
     strides = [strides[i] for i in node.attrs["perm"]]
-    _copy(state, state.value(x), state.new(y), y.shape, [strides, dense_strides(y.shape)])
+    copy(state, state.value(x), state.new(y), y.shape, [strides, dense_strides(y.shape)])
 
 
 def _slice(state, node):
     x, y = node.inputs[0], node.outputs[0]
-    _same_quantisation(x, y)
+    same_quantisation(x, y)
     strides = dense_strides(x.shape)
     start = sum(b * s for b, s in zip(node.attrs["begin"], strides, strict=True))
-    _copy(
+    copy(
         state, state.value(x), state.new(y), y.shape, [strides, dense_strides(y.shape)], (start, 0)
     )
 
@@ -149,11 +144,26 @@ def _mean(state, node):
     kept = [i for i in range(rank) if i not in axes]
     count = int(np.prod([x.shape[i] for i in axes]))
     strides = dense_strides(x.shape)
-    fields = [mean_thresholds(_mean_function(x, y, count), count)]
+    rounding = node.attrs.get("rounding")
+    function = _mean_once(x, y, count, rounding) if rounding else _mean_function(x, y, count)
+    fields = [mean_thresholds(function, count)]
     for group in (kept, axes):
         sizes, (steps,) = merge([x.shape[i] for i in group], [[strides[i] for i in group]])
         fields += pad_to(4, sizes, 1) + pad_to(4, steps, 0)
     state.add(Op(MEAN, state.value(x), state.new(y), fields, macs=x.size))
+
+
+def _mean_once(x, y, count, rounding):
+    """onnxruntime's means, ties to even: of a whole image before the zero point is added, of
+    windows ("with zero point") after it."""
+    (s1, z1), (s2, z2) = x.quantisation, y.quantisation
+    inside, outside = (z2, 0) if rounding == "with zero point" else (0, z2)
+
+    def function(total):
+        real = (total - z1 * count) / count * (s1 / s2)
+        return np.rint(real + inside).astype(np.int64) + outside
+
+    return function
 
 
 def _mean_function(x, y, count):

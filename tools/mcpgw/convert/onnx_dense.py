@@ -48,7 +48,7 @@ def _bias(name, c, x, weights):
     if weights.scale is None:
         return Tensor(name, (c.data.size,), "float32", data=c.real.reshape(-1))
     scale = x.tensor.quantisation[0] * weights.scale
-    if c.data.dtype == np.int32:
+    if c.data.dtype == np.int32 and (c.scale is None or np.allclose(c.scale, scale, 1e-5, 0)):
         data = c.data.reshape(-1).astype(np.int64)
     else:
         data = np.round(c.real.reshape(-1).astype(np.float64) / scale)
@@ -174,6 +174,7 @@ def _conv(call):
     bias = _bias(f"{call.name}/bias", call[2], x, weights)
     attrs, sizes, dilations = _window(call, x, kernel)
     attrs.update(dilation_h=dilations[0], dilation_w=dilations[1], activation="NONE")
+    attrs.update(rounding="once")
     op = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
     return _from_image(call, op, [x, weights, bias], out, sizes, attrs)
 
@@ -197,7 +198,7 @@ def fully_connected(call, x, w, c):
     _need_scale(x, weights)
     bias = _bias(f"{call.name}/bias", c, x, weights)
     result = call.output((*x.shape[:-1], outputs))
-    attrs = {"activation": "NONE", "keep_num_dims": len(x.shape) > 2}
+    attrs = {"activation": "NONE", "keep_num_dims": len(x.shape) > 2, "rounding": "once"}
     return call.add("FULLY_CONNECTED", [x, weights, bias], result, attrs)
 
 
@@ -218,8 +219,9 @@ def _gemm(call):
     alpha, beta = attrs.get("alpha", 1.0), attrs.get("beta", 1.0)
     if alpha != 1.0:
         if w.scale is not None:
-            raise UserError("alpha other than 1 is not supported in a quantised model")
-        w = Constant(w.data * alpha)
+            w = Constant(w.data, w.scale * alpha, w.zero, w.axis)
+        else:
+            w = Constant(w.data * alpha)
     if c is not None:
         if c.data.size not in (1, w.shape[0]):
             raise UserError(f"its bias has shape {c.shape}")
@@ -308,10 +310,33 @@ def _pool(op):
             and attrs["padding"] != "VALID"
         ):
             raise UserError("count_include_pad=1 is not supported: use 0, or a Pad before it")
-        attrs.update(filter_h=kernel[0], filter_w=kernel[1], activation="NONE")
-        return _from_image(call, op, [x], x.tensor.shape[3], sizes, attrs, like=x)
+        attrs.update(activation="NONE")
+        channels = x.tensor.shape[3]
+        if op == "AVERAGE_POOL_2D" and x.is_quantised and attrs["padding"] == "VALID":
+            return _average(call, x, kernel, sizes, attrs)
+        attrs.update(filter_h=kernel[0], filter_w=kernel[1])
+        return _from_image(call, op, [x], channels, sizes, attrs, like=x)
 
     return function
+
+
+def _average(call, x, kernel, sizes, attrs):
+    """A mean whose results are rounded once, to the output's scale."""
+    _, height, width, channels = x.tensor.shape
+    strides = [attrs["stride_h"], attrs["stride_w"]]
+    if strides == list(kernel) and (height, width) == (sizes[0] * kernel[0], sizes[1] * kernel[1]):
+        # Windows side by side are two axes more.
+        split = (1, sizes[0], kernel[0], sizes[1], kernel[1], channels)
+        tiles = x.like(f"{call.name}/tiles", split)
+        call.add("RESHAPE", [x], tiles)
+        mean = {"axes": (2, 4), "keep_dims": False, "rounding": "with zero point"}
+        return _from_image(call, "MEAN", [tiles], channels, sizes, mean)
+    # Else the sum that it is.
+    ones = np.ones((1, *kernel, channels), np.int8)
+    scale = 1 / (kernel[0] * kernel[1])
+    weights = Tensor(f"{call.name}/ones", ones.shape, "int8", scale, 0, None, ones)
+    attrs.update(dilation_h=1, dilation_w=1, rounding="once")
+    return _from_image(call, "DEPTHWISE_CONV_2D", [x, weights, None], channels, sizes, attrs)
 
 
 def _global_average(call):
@@ -344,16 +369,20 @@ def _mean_over(call, x, axes, keep):
         if left != sorted(left):
             x = x.plain(call.reader)
     rank = len(x.shape)
-    stored = [i if x.order is None else x.order.index(i) for i in axes]
-    if keep:
-        shape = [1 if i in axes else n for i, n in enumerate(x.shape)]
-        result = call.output(shape, x.order)
-    else:
-        result = call.output([n for i, n in enumerate(x.shape) if i not in axes])
-    attrs = {"axes": tuple(sorted(stored)), "keep_dims": keep}
-    if rank == len(axes) and not keep:
+    if rank == len(axes):
         raise UserError("a mean over everything is not supported: keep the batch")
-    return call.add("MEAN", [x], result, attrs)
+    stored = [i if x.order is None else x.order.index(i) for i in axes]
+    # Without keep_dims, of which the format has a form of its own that rounds twice.
+    attrs = {"axes": tuple(sorted(stored)), "keep_dims": False, "rounding": "once"}
+    kept = [n for i, n in enumerate(x.shape) if i not in axes]
+    if not keep:
+        return call.add("MEAN", [x], call.output(kept), attrs)
+    mean = Tensor(
+        f"{call.name}/mean", [x.tensor.shape[i] for i in range(rank) if i not in stored], "float32"
+    )
+    call.add("MEAN", [x], mean, attrs)
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape)]
+    return call.add("RESHAPE", [mean], call.output(shape, x.order))
 
 
 OPS = {

@@ -59,6 +59,7 @@ def _clip(call):
 
 def _unary(call, op, attrs=None):
     x = call[0]
+    attrs = {**(attrs or {}), "rounding": "once"}
     result = call.output(x.shape, x.order)
     result.flat = x.flat
     result.tensor.shape = x.tensor.shape
@@ -157,7 +158,7 @@ def _binary(op):
         result.flat = x.flat
         if x.flat is not None:
             result.tensor.shape = x.tensor.shape
-        return call.add(op, inputs, result, {"activation": "NONE"})
+        return call.add(op, inputs, result, {"activation": "NONE", "rounding": "once"})
 
     return function
 
@@ -281,7 +282,8 @@ def _concat(call):
     shape[axis] = sum(v.shape[axis] for v in values)
     stored = axis if first.order is None else first.order.index(axis)
     result = call.output(shape, first.order)
-    return call.add("CONCATENATION", inputs, result, {"axis": stored, "activation": "NONE"})
+    attrs = {"axis": stored, "activation": "NONE", "rounding": "once"}
+    return call.add("CONCATENATION", inputs, result, attrs)
 
 
 def _pad(call):
@@ -291,6 +293,11 @@ def _pad(call):
     pads = call.attrs.get("pads", call.constant(1, "padding"))
     value = call.attrs.get("value", call.constant(2, "value of padding"))
     axes = call.constant(3, "axes")
+    if np.size(value) and np.asarray(value).dtype in (np.int8, np.uint8) and x.is_quantised:
+        # Padding of quantised values is by one of them.
+        scale, zero = x.tensor.quantisation
+        offset = 128 if np.asarray(value).dtype == np.uint8 else 0
+        value = (int(np.reshape(value, -1)[0]) - offset - zero) * scale
     value = 0.0 if value is None or np.size(value) == 0 else float(np.reshape(value, -1)[0])
     return pad(call, x, pads, value, axes)
 

@@ -123,7 +123,7 @@ class Value:
         result = Value(
             Tensor(name, t.shape, "int8", scale, int(zero)), self.shape, self.order, self.flat
         )
-        return reader.add("QUANTIZE", [self], result)
+        return reader.add("QUANTIZE", [self], result, {"rounding": "once"})
 
 
 def _moves_nothing(shape, perm):

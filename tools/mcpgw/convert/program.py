@@ -6,6 +6,8 @@ from math import prod
 
 import numpy as np
 
+from mcpgw.convert.loops import merge, pad_to
+
 TYPES = {"int8": 0, "uint8": 1, "int16": 2, "int32": 3, "float32": 4}
 
 FULLY_CONNECTED, CONV_2D, DEPTHWISE_CONV_2D, AVERAGE_POOL_2D, MAX_POOL_2D = 1, 2, 3, 4, 5
@@ -199,3 +201,15 @@ def pair(low, high):
         if not 0 <= value < 65536:
             raise ValueError(f"{value} is out of range")
     return low | high << 16
+
+
+def copy_op(x, y, sizes, strides, starts=(0, 0), table=None):
+    """COPY; sizes, strides and starts in elements, those of several bytes become one more loop."""
+    width = y.size // y.count
+    if width > 1:
+        sizes = [*sizes, width]
+        strides = [[*(s * width for s in one), 1] for one in strides]
+        starts = [s * width for s in starts]
+    sizes, strides = merge(sizes, strides)
+    loops = pad_to(4, sizes, 1) + pad_to(4, strides[0], 0) + pad_to(4, strides[1], 0)
+    return Op(COPY, x, y, [0 if table is None else table, *starts, *loops])

@@ -116,8 +116,8 @@ class _Reader:
         outputs = [self.tensor(i) for i in op.OutputsAsNumpy()]
         reader = _READERS.get(name)
         attrs = reader(self, op, inputs) if reader else {}
-        if name in _CONSTANT_INPUTS:
-            inputs = inputs[: _CONSTANT_INPUTS[name]]
+        if name in _DATA_INPUT:
+            inputs = [inputs[_DATA_INPUT[name]]]
         return Node(name, inputs, outputs, attrs)
 
     def options(self, op, kind):
@@ -212,6 +212,43 @@ def _slice(reader, op, inputs):
     return {"begin": tuple(int(i) for i in _constant(inputs[1], "begin of SLICE").reshape(-1))}
 
 
+def _split(reader, op, inputs):
+    axis = inputs[2] if len(inputs) > 2 else inputs[0]
+    return {"axis": int(_constant(axis, "axis of SPLIT").reshape(-1)[0])}
+
+
+def _axis(kind):
+    return lambda reader, op, inputs: {"axis": reader.options(op, kind).Axis()}
+
+
+def _strided_slice(reader, op, inputs):
+    o = reader.options(op, "StridedSliceOptions")
+    if o.EllipsisMask() or o.NewAxisMask():
+        raise UserError("STRIDED_SLICE with new axes is not supported")
+    if not all(t.is_constant for t in inputs[1:]):
+        return {}  # of a shape, which nothing needs: lower.py leaves it out
+    begin, end, strides = ([int(i) for i in t.data.reshape(-1)] for t in inputs[1:4])
+
+    def masked(values, mask):
+        return [None if mask >> i & 1 else v for i, v in enumerate(values)]
+
+    return {
+        "begin": masked(begin, o.BeginMask()),
+        "end": masked(end, o.EndMask()),
+        "strides": strides,
+        "shrink": {i for i in range(len(begin)) if o.ShrinkAxisMask() >> i & 1},
+    }
+
+
+def _blocks(name):
+    def function(reader, op, inputs):
+        block = [int(n) for n in _constant(inputs[1], "block").reshape(-1)]
+        pairs = _constant(inputs[2], name).reshape(-1, 2)
+        return {"block": block, name: tuple((int(a), int(b)) for a, b in pairs)}
+
+    return function
+
+
 def _softmax(reader, op, inputs):
     o = reader.options(op, "SoftmaxOptions")
     return {"beta": o.Beta() if o else 1.0}
@@ -236,11 +273,21 @@ _READERS = {
     "MEAN": _mean,
     "TRANSPOSE": _transpose,
     "SLICE": _slice,
+    "SPLIT": _split,
+    "SPLIT_V": _split,
+    "PACK": _axis("PackOptions"),
+    "UNPACK": _axis("UnpackOptions"),
+    "STRIDED_SLICE": _strided_slice,
+    "SPACE_TO_BATCH_ND": _blocks("paddings"),
+    "BATCH_TO_SPACE_ND": _blocks("crops"),
     "SOFTMAX": _softmax,
     "LEAKY_RELU": _leaky_relu,
 }
 
-# How many inputs are left when those that became attributes are gone.
-_CONSTANT_INPUTS = dict.fromkeys(
-    ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "PAD", "PADV2", "MEAN", "TRANSPOSE", "SLICE"), 1
-)
+# Which input is left when those that became attributes are gone.
+_DATA_INPUT = {
+    **dict.fromkeys(("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "PAD", "PADV2", "MEAN", "TRANSPOSE"), 0),
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE", "SPLIT_V"), 0),
+    **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), 0),
+    "SPLIT": 1,
+}

@@ -1,0 +1,169 @@
+"""`mcpgw convert` and `mcpgw run`: what they print and write, and a line for what is wrong."""
+
+import json
+import re
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import onnx_models
+import pytest
+import targets
+from mcpgw import cli
+from mcpgw.convert import mgm
+
+ROOT = targets.ROOT
+
+
+def mcpgw(capsys, *args, code=0):
+    """(stdout, stderr) of the command, run in this process."""
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(a) for a in args])
+    out, err = capsys.readouterr()
+    assert end.value.code == code, err
+    return out, err
+
+
+def test_trees(models_dir, tmp_path, capsys):
+    out = tmp_path / "iris.mgm"
+    source = models_dir / "iris-forest.joblib"
+    args = ("convert", source, "-o", out, "--labels", "setosa,versicolor,virginica", "--check")
+    text, err = mcpgw(capsys, *args, "--name", "iris")
+    assert "runs code" in err
+    assert "10 trees" in text and "rp2040 at 125 MHz: about" in text
+    assert "the class is another one for 0 of 100" in text
+    file = mgm.read(out.read_bytes())
+    assert file.metadata["name"] == "iris"
+    text, _ = mcpgw(capsys, "run", out, models_dir / "iris-forest.npz")
+    x = np.load(models_dir / "iris-forest.npz")["x"]
+    estimator = joblib.load(source)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    lines = text.splitlines()
+    assert [line.split()[0] for line in lines] == list(names[estimator.predict(x)])
+    shares = estimator.predict_proba(x)
+    shown = np.array([float(line.split()[1]) for line in lines])
+    assert np.abs(shown - shares.max(axis=1)).max() < 0.0006
+
+
+def test_neighbours_and_values(models_dir, tmp_path, capsys):
+    for name in ("wine-neighbours", "diabetes-trees", "machine-outliers", "cancer-boosting"):
+        out = tmp_path / f"{name}.mgm"
+        data = models_dir / f"{name}.npz"
+        text, _ = mcpgw(
+            *(capsys, "convert", models_dir / f"{name}.joblib", "-o", out, "--check"),
+            *("--calibrate", data),
+        )
+        assert "0 of" in text and "given" in text
+        mcpgw(capsys, "run", out, data)
+
+
+def test_a_float_onnx_model(models_dir, tmp_path, capsys):
+    source, data = models_dir / "digits-cnn.onnx", models_dir / "digits-cnn.npz"
+    out = tmp_path / "digits.mgm"
+    _, err = mcpgw(capsys, "convert", source, "-o", out, code=1)
+    assert err.startswith("mcpgw: ") and "--calibrate" in err and err.count("\n") == 1
+    assert not out.exists()
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"digit {i}" for i in range(10)) + "\n")
+    text, _ = mcpgw(
+        *(capsys, "convert", source, "-o", out, "--calibrate", data, "--labels", labels),
+        *("--target", "rp2040", "--check", "--inputs", 3),
+    )
+    assert "1 DEPTHWISE_CONV_2D" in text and "MACs" in text and "images are NHWC" in text
+    assert "checked 1797 given and 3 random inputs against onnxruntime" in text
+    x, y = (np.load(data)[k] for k in "xy")
+    np.save(tmp_path / "some.npy", x[:40])
+    text, _ = mcpgw(capsys, "run", out, tmp_path / "some.npy", "--json", "--top", 2)
+    answers = [json.loads(line) for line in text.splitlines()]
+    assert len(answers) == 40 and all(len(a) == 2 for a in answers)
+    right = [a[0]["label"] == f"digit {d}" for a, d in zip(answers, y, strict=False)]
+    assert sum(right) > 36
+
+
+def test_a_quantised_onnx_model(models_dir, tmp_path, capsys):
+    x = np.load(models_dir / "digits-mlp.npz")["x"]
+    source = tmp_path / "int8.onnx"
+    paths = (models_dir / "digits-mlp.onnx", source)
+    onnx_models.quantised(*paths, "pixels", x[:100], "QDQ", "QUInt8", True)
+    text, _ = mcpgw(
+        *(capsys, "convert", source, "--calibrate", models_dir / "digits-mlp.npz", "--check"),
+        *("--inputs", 0),
+    )
+    assert "the largest output is another one for 0 of 1797 inputs" in text
+    assert (tmp_path / "int8.mgm").exists()
+
+
+def test_tflite_bit_for_bit(tmp_path, capsys):
+    from tflite_maker import Maker
+
+    maker = Maker(3)
+    x = maker.input((1, 6, 5, 3))
+    source = tmp_path / "net.tflite"
+    source.write_bytes(maker.finish([x], [maker.conv(x, 4, (3, 3))]))
+    text, _ = mcpgw(capsys, "convert", source, "--check", "--inputs", 20)
+    assert "0 of 20 differ in any output; all are compared bit for bit" in text
+    # A raw input is one of the model's own type.
+    (tmp_path / "x.bin").write_bytes(bytes(range(90)))
+    mcpgw(capsys, "run", tmp_path / "net.mgm", tmp_path / "x.bin")
+
+
+def test_standard_input(models_dir, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mcpgw", "run", models_dir / "iris-forest.mgm", "-"],
+        input="[5.1, 3.5, 1.4, 0.2]",
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "tools",
+        check=True,
+    )
+    assert done.stdout.startswith("setosa 1.000")
+
+
+@pytest.mark.parametrize(
+    "args, what",
+    [
+        (["convert", "none.onnx"], "there is no file none.onnx"),
+        (["convert", "notes.txt"], "it is not known what this is"),
+        (["convert", "iris.mgm"], "is a converted model already"),
+        (["convert", "bad.onnx"], "not an ONNX model"),
+        (["convert", "bad.tflite"], "not a TFLite model"),
+        (["convert", "bad.joblib"], "not a pickled estimator"),
+        (["convert", "bad.bin"], "checkpoint"),
+        (["convert", "iris.joblib", "--labels", "a,b"], "2 labels for 3 classes"),
+        (["convert", "iris.joblib", "--labels", "a,,b"], "names with commas"),
+        (["convert", "iris.joblib", "--quant", "row"], "for language models"),
+        (["convert", "iris.joblib", "-o", "nowhere/x.mgm"], "there is no folder nowhere"),
+        (["convert", "iris.joblib", "--calibrate", "three.csv"], "the model takes"),
+        (["run", "none.mgm", "-"], "there is no file none.mgm"),
+        (["run", "bad.onnx", "three.csv"], "not a model"),
+        (["run", "cut.mgm", "three.csv"], "cut short"),
+        (["run", "iris.mgm", "three.csv"], r"a sample has \[4\]"),
+        (["run", "iris.mgm", "bad.json"], "is not JSON of numbers"),
+        (["run", "iris.mgm", "none.json"], "there is no file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(args, what, models_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for ending in ("onnx", "tflite", "joblib", "bin", "json"):
+        (tmp_path / f"bad.{ending}").write_bytes(b"no such thing")
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "three.csv").write_text("1,2,3\n")
+    whole = (models_dir / "iris-forest.mgm").read_bytes()
+    (tmp_path / "iris.mgm").write_bytes(whole)
+    (tmp_path / "cut.mgm").write_bytes(whole[:600])
+    (tmp_path / "iris.joblib").write_bytes((models_dir / "iris-forest.joblib").read_bytes())
+    _, err = mcpgw(capsys, *args, code=1)
+    line = err.splitlines()[-1]
+    assert line.startswith("mcpgw: ")
+    assert re.search(what, line), line
+
+
+def test_wrong_options(models_dir, capsys):
+    source = models_dir / "iris-forest.joblib"
+    _, err = mcpgw(capsys, "convert", source, "--target", "z80", code=2)
+    assert "there are portable, rp2040" in err
+    _, err = mcpgw(capsys, "convert", source, "--percentile", "12", code=2)
+    assert "between 50 and 100" in err
+    _, err = mcpgw(capsys, "convert", source, "--rounding", "up", code=2)
+    assert "source and tflite" in err
