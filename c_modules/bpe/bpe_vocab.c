@@ -18,7 +18,7 @@ uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {
     uint32_t middle = high * narrow + (low * narrow >> 16);
     uint32_t slot = high * wide + (middle >> 16) + (((middle & 0xffff) + low * wide) >> 16);
     uint32_t token = bpe_ref(v, v->slots + slot * v->ref);
-    if (token >= v->tokens) {
+    if (token - v->merges >= v->tokens - v->merges) {
         return BPE_NONE; // an empty slot
     }
     uint32_t left, right;
@@ -114,7 +114,7 @@ uint32_t bpe_bytes(const bpe_vocab_t *v, uint32_t token, uint8_t *out, uint32_t 
             }
         }
         // Until a file is checked, halves may double at every level.
-        if (size > BPE_LENGTH_LIMIT) {
+        if (size > BPE_TOKEN_LENGTH) {
             return BPE_NONE;
         }
         if (depth == 0) {

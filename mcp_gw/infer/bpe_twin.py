@@ -76,6 +76,11 @@ class Vocabulary:
         for good, what, at in (
             (self.style < _STYLES, "split style not known", 6),
             (not self.flags & ~_FLAGS, "flag not known", 16),
+            (
+                self.style < GPT2 or not self.flags & (PREFIX | PREFIX_UNLESS),
+                "a space before texts does not go with this split style",
+                16,
+            ),
             (self.ref in (2, 3), "size of references not 2 or 3", 56),
             (self.bits in (12, 16, 20), "bits of a split not 12, 16 or 20", 57),
             (self.tokens <= 1 << self.bits, "too many tokens", 20),
@@ -178,7 +183,7 @@ class Vocabulary:
         d = self.displace[h >> (32 - self.pair_bits)]
         x = (((h + first) & _MASK ^ (d * 0x27D4EB2F) & _MASK) * 0x165667B1) & _MASK
         token = self._int(self.slot, (x * self.slots >> 32) * self.ref)
-        return token if token < self.tokens and self._halves(token) == (a, b) else None
+        return token if self.merges <= token < self.tokens and self._halves(token) == (a, b) else None
 
     def text(self, token):
         """The bytes of a token."""
