@@ -125,6 +125,13 @@ def run(sim, script, timeout=PATIENCE_S):
     return BoardTarget(sim.name, sim).run(script, timeout)
 
 
+def prompt(port, timeout=PATIENCE_S):
+    """Interrupt what runs on the board of an open port, and wait for the REPL's prompt: what is
+    sent right behind a Ctrl-C may still be read by the program that it ends."""
+    port.write(b"\r\x03\x03")
+    RawREPL(port, timeout).until(b">>> ", again=b"\r\x03")
+
+
 class RawREPL:
     """MicroPython's raw REPL on an open serial port; `timeout` seconds for all of run()."""
 

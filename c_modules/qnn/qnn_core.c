@@ -91,8 +91,8 @@ int qnn_step(qnn_run_t *run, uint32_t budget) {
         qnn_bind(run->file, run->arena, run->at, &op);
         uint32_t units = (uint32_t)op.units, cost = op.cost < UINT32_MAX ? (uint32_t)op.cost : UINT32_MAX;
         uint32_t n = cost == 0 ? units : budget / cost;
-        // Kernels take several positions at a time where they can: six or eight.
-        n = n >= 24 ? n - n % 24 : n > 8 ? n & ~7u : n > 0 ? n : 1;
+        // Kernels take six positions at a time, or two rows; half of that is as much work as all of it.
+        n = n >= 6 ? n - n % 6 : n >= 3 ? 6 : n > 0 ? n : 1;
         if (n < units - run->unit) {
             work(&op, run->unit, run->unit + n);
             run->unit += n;

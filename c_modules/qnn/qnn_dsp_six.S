@@ -23,29 +23,29 @@
 #define ROWS 48
 #define SKIP 52
 
-// Frame: the operator, where outputs begin, channels left, the lowest and the highest output.
+// Frame: the operator, where outputs begin, channels left, weights of the next row, end of those of this.
 #define FRAME_OP 0
 #define FRAME_ENTRY 4
 #define FRAME_ROWS 8
 #define FRAME_W 12
-#define FRAME 16
+#define FRAME_END 16
+#define FRAME 20
 
-.macro PRODUCTS acc
-    ldrd r5, r6, [r0], #8
-    smlad \acc, r5, r3, \acc
-    smlad \acc, r6, r4, \acc
+.macro PRODUCTS first, second
+    ldm r0!, {r2, r5, r6, lr}
+    smlad \first, r2, r3, \first
+    smlad \first, r5, r4, \first
+    smlad \second, r6, r3, \second
+    smlad \second, lr, r4, \second
 .endm
 
 .macro PLACES
     ldr r4, [r1], #4
     sxtb16 r3, r4
     sxtb16 r4, r4, ror #8
-    PRODUCTS r7
-    PRODUCTS r8
-    PRODUCTS r9
-    PRODUCTS r10
-    PRODUCTS r11
-    PRODUCTS r12
+    PRODUCTS r7, r8
+    PRODUCTS r9, r10
+    PRODUCTS r11, r12
 .endm
 
 // r2: twice the multiplier, a negative number as it is at least 2^31, so that adding the sum puts it right.
@@ -63,7 +63,7 @@
     .thumb_func
 qnn_dsp_six:
     push {r4-r11, lr}
-    sub sp, #FRAME + 4
+    sub sp, #FRAME
     mov lr, r0
     str r0, [sp, #FRAME_OP]
     ldr r1, [r0, #ROWS]
@@ -92,6 +92,7 @@ row:
     ldr r0, [lr, #X]
     ldr r3, [lr, #ROW]
     add r2, r1, r3
+    str r2, [sp, #FRAME_END]
     mov r8, r7
     mov r9, r7
     mov r10, r7
@@ -103,9 +104,11 @@ loop:
     PLACES
 half:
     PLACES
+    ldr r2, [sp, #FRAME_END]
     cmp r1, r2
     bne loop
 
+    ldr lr, [sp, #FRAME_OP]
     str r1, [sp, #FRAME_W]
     ldr r0, [lr, #STEP]
     ldr r1, [lr, #SHIFT]
@@ -165,7 +168,7 @@ next:
     subs r0, #1
     str r0, [sp, #FRAME_ROWS]
     bne row
-    add sp, #FRAME + 4
+    add sp, #FRAME
     pop {r4-r11, pc}
 
     .size qnn_dsp_six, . - qnn_dsp_six

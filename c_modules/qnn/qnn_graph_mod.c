@@ -9,7 +9,7 @@
 #include "py/objarray.h"
 
 // MACs between two looks at Ctrl-C.
-#define RUN_STEP (50000)
+#define RUN_STEP (200000)
 
 typedef struct {
     mp_obj_base_t base;

@@ -8,7 +8,6 @@
 """
 
 import json
-import os
 from array import array
 
 from ..compat import const, sleep_ms, ticks_diff, ticks_ms
@@ -211,9 +210,7 @@ class Text:
         self._language = language
         self._temperature = int(temperature * _ONE + 0.5)
         self._top_p = int(top_p * _ONE + 0.5)
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4), "little")
-        self._seed = seed & 0xFFFFFFFF
+        self._seed = _any_number() if seed is None else seed & 0xFFFFFFFF
         self._stop = stop
         self._held = ""
         ids = _ids(language, prompt)
@@ -327,6 +324,15 @@ class Text:
             if piece is not None:
                 return piece
             await sleep_ms(0)
+
+
+def _any_number():
+    try:
+        from os import urandom
+
+        return int.from_bytes(urandom(4), "little")
+    except ImportError:
+        return ticks_ms()
 
 
 def _ids(language, prompt):

@@ -4,7 +4,8 @@ from ..errors import ToolError
 from ..params import Param
 from .statistics import summary
 
-_MAX_VALUES = 4096  # in one argument
+_MAX_INPUT = 4096  # values in one argument
+_MAX_WINDOW = 1024  # values to be sorted, which takes an RP2040 20 ms
 _PAUSE = 31
 
 
@@ -12,8 +13,8 @@ class Numbers(Param):
     """A list of numbers, nested as one likes. What is in it is checked while it is used, a bit at
     a time: hundreds of numbers at once would keep everybody waiting."""
 
-    def __init__(self, description, **options):
-        super().__init__(list, description, max=_MAX_VALUES, **options)
+    def __init__(self, description, most):
+        super().__init__(list, description, max=most, optional=True)
 
     def schema(self):
         out = super().schema()
@@ -79,7 +80,7 @@ def _classify(gw, names):
     return classify, {
         "description": "Classify an input by a model on this board",
         "model": which(names, "the model"),
-        "input": Numbers("the model's input values, in order", optional=True),
+        "input": Numbers("the model's input values, in order", _MAX_INPUT),
         "data": Param(str, "the input as raw int8 values in base64, instead", optional=True),
         "top": Param(int, "how many labels to tell, best first", default=3, min=1, max=100),
         "annotations": {"readOnlyHint": True, "openWorldHint": False},
@@ -89,7 +90,7 @@ def _classify(gw, names):
 def _analyze(gw, streams, models):
     keywords = {
         "description": "Statistics and an anomaly score of a window of sensor values",
-        "values": Numbers("the values to analyze", optional=True),
+        "values": Numbers("the values to analyze", _MAX_WINDOW),
         "annotations": {"readOnlyHint": True, "openWorldHint": False},
     }
     if streams:

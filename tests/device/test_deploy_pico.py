@@ -13,6 +13,7 @@ import soak
 import targets
 from mcpgw import drives, flash_uf2, uf2
 from mcpgw.board import find_board
+from mcpgw.hello import await_gateway
 from mcpgw.ports import Port
 from mcpgw.sim import PicoSim
 from waiting import PATIENCE_S
@@ -87,6 +88,8 @@ def sha(data):
 def mcpgw(sim, *arguments, code=0):
     """(stdout, stderr) of the command, which is to end with this exit code (None: any)."""
     command = [sys.executable, "-m", "mcpgw.cli", *map(str, arguments)]
+    if arguments[0] == "deploy" and "--wait" not in arguments:
+        command += ["--wait", str(PATIENCE_S)]
     path = os.pathsep.join([str(targets.ROOT / "tools"), str(targets.ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "MCPGW_PORT": str(sim.port), "COLUMNS": "200"}
     done = subprocess.run(
@@ -286,8 +289,12 @@ def test_after_a_power_cut_in_the_transfer_the_old_app_serves(board, tmp_path):
     assert set(tree(board)) == {"/main.py"} | {p for p in tree(board) if "/.mcpgw/" in p}
 
 
-def doctor(sim, code=0):
-    """{what: finding} of the board."""
+def doctor(sim, code=0, serving=True):
+    """{what: finding} of the board. serving: wait until its gateway answers, since the doctor does
+    not wait for one that may not be there."""
+    if serving:
+        with sim.open() as line:
+            await_gateway(line, PATIENCE_S, restarted=False)
     out, _ = mcpgw(sim, "doctor", "--json", code=code)
     return {c["what"]: c for c in json.loads(out) if c["area"] == "board"}
 
@@ -309,13 +316,13 @@ def test_doctor_knows_a_healthy_board(board, tmp_path):
 def test_doctor_names_what_is_wrong_and_changes_nothing(board):
     flash = "import board_flash, rp2\nflash = rp2.Flash(start=board_flash.QUEUE_START, len=8192)\n"
     targets.run(board, flash + "flash.writeblocks(1, b'no queue' * 512)")
-    findings = doctor(board, code=1)
+    findings = doctor(board, code=1, serving=False)
     assert findings["queue"]["state"] == "missing" and "factory_reset" in findings["queue"]["todo"]
     assert findings["app"]["state"] == "note"
     kept = targets.run(board, flash + "b = bytearray(8)\nflash.readblocks(1, b, 0)\nprint(b)")
     assert "no queue" in kept
     targets.run(board, flash + "flash.ioctl(6, 1)")
-    assert doctor(board)["queue"]["state"] == "ok"
+    assert doctor(board, serving=False)["queue"]["state"] == "ok"
 
 
 def test_doctor_and_deploy_say_when_the_board_is_busy_or_gone(board, tmp_path):

@@ -66,6 +66,8 @@ def put(folder, files):
 def mcpgw(sim, *arguments, code=0):
     """(stdout, stderr) of the command, which is to end with this exit code (None: any)."""
     command = [sys.executable, "-m", "mcpgw.cli", *map(str, arguments)]
+    if arguments[0] == "deploy" and "--wait" not in arguments:
+        command += ["--wait", str(PATIENCE_S)]
     path = os.pathsep.join([str(targets.ROOT / "tools"), str(targets.ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "MCPGW_PORT": str(sim.port), "COLUMNS": "200"}
     done = subprocess.run(

@@ -9,6 +9,7 @@ import targets
 from mcpgw import romfs
 from mcpgw.convert import tflite
 from mcpgw.convert.build import build
+from mcpgw.convert.pack import packer
 from mcpgw.sim import CortexM3Sim, PicoSim
 from romfs import flash_with
 
@@ -56,7 +57,7 @@ def run(folder, name):
 """
 
 
-def model_files(name, file, random, structured, seed):
+def model_files(name, file, random, structured, seed, target=None):
     """{file name: bytes} of a model, inputs for it and what TFLite's reference makes of them."""
     reference = Reference(file)
     rng = np.random.default_rng(seed)
@@ -64,7 +65,7 @@ def model_files(name, file, random, structured, seed):
     runs += structured_inputs(reference.inputs, rng, structured)
     outputs = [reference.run(*x) for x in runs]
     return {
-        f"{name}.mgm": build(tflite.read(file, name)),
+        f"{name}.mgm": build(tflite.read(file, name), packer(target) if target else None),
         f"{name}.in": b"".join(x.tobytes() for (x,) in runs),
         f"{name}.out": b"".join(y.tobytes() for (y,) in outputs),
     }
@@ -111,6 +112,8 @@ def on_the_pico(tmp_path, files, models):
         check(targets.run(sim, script("/rom/", models)), models)
 
 
+# Weights laid out for the Pico's processor on the Pico, plain ones elsewhere.
+PACKED_FOR = {"unix": None, "cortex-m3": None, "pico": "rp2040"}
 RUN_ON = {"unix": on_unix, "cortex-m3": on_the_cortex_m3, "pico": on_the_pico}
 
 
@@ -123,7 +126,9 @@ def test_mlperf_tiny(where, tmp_path, data_dir, seed):
     }[where]
     files = {}
     for name in ("ad01_int8", "kws_ref_model"):
-        files |= model_files(name, mlperf(data_dir, name), random, structured, seed)
+        files |= model_files(
+            name, mlperf(data_dir, name), random, structured, seed, PACKED_FOR[where]
+        )
     models = dict.fromkeys(("ad01_int8", "kws_ref_model"), random + structured)
     RUN_ON[where](tmp_path, files, models)
 
@@ -134,5 +139,5 @@ def test_nets(where, tmp_path, seed):
     runs = {"unix": 14, "cortex-m3": 7, "pico": soak.count(2, 7)}[where]
     files = {}
     for name in ("resnet8", "inverted_residuals"):
-        files |= model_files(name, made(name), 0, runs, seed)
+        files |= model_files(name, made(name), 0, runs, seed, PACKED_FOR[where])
     RUN_ON[where](tmp_path, files, dict.fromkeys(("resnet8", "inverted_residuals"), runs))

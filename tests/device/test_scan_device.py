@@ -69,11 +69,7 @@ def test_console_passes_every_byte(board):
     data = bytes(range(256)) * 40
     with board.sim.open(timeout=0.2) as port:
         repl = targets.RawREPL(port, PATIENCE_S)
-        repl.port.write(b"\r\x03\x03\r\x01")
-        repl.until(repl.BANNER)
-        repl.port.write(b"\x04")
-        repl.until(b"soft reboot\r\n")
-        repl.until(repl.BANNER)
+        repl.enter()
         repl.paste(ECHO.replace("SIZE", str(len(data))).encode())
         repl.until(b"ready\r\n")
         got = b""

@@ -59,7 +59,8 @@ def test_many_clients(sim):
 def test_a_new_client_gets_nothing_old(sim):
     before = sim.status()["sent"]
     with sim.open() as port:
-        port.write(b"\r\x03\x03print('old ' * 300)\r")
+        targets.prompt(port)
+        port.write(b"print('old ' * 300)\r")
         until(lambda: sim.status()["sent"] > before + 1200)
     until(lambda: not sim.status()["open"])
     with sim.open(timeout=PATIENCE_S) as port:
@@ -113,7 +114,8 @@ def test_a_client_that_does_not_read_stops_the_board(sim):
     """The board waits; neither it nor the simulator piles up what nobody reads."""
     script = b"for i in range(100000): print('%07d' % i * 10)\r\r"  # a blank line ends it
     with sim.open(timeout=5) as port:
-        port.write(b"\r\x03\x03" + script)
+        targets.prompt(port)
+        port.write(script)
         until(lambda: sim.status()["sent"] > 10_000)
         sent = -1
         while (now := sim.status()["sent"]) != sent:
@@ -172,7 +174,8 @@ def test_watchdog(sim):
 def test_reset_hangs_up_the_port(sim):
     device = sim.device
     with sim.open() as port:
-        port.write(b"\r\x03\x03import machine; machine.reset()\r")
+        targets.prompt(port)
+        port.write(b"import machine; machine.reset()\r")
         with pytest.raises(OSError):
             while True:
                 port.read(100)
@@ -188,10 +191,12 @@ def test_reset_without_hanging_up(tmp_path):
         PicoSim(targets.firmware("pico"), flash=flash, hangup=False) as sim,
         sim.open() as port,
     ):
-        port.write(b"\r\x03\x03import machine; machine.reset()\r")
+        targets.prompt(port)
+        port.write(b"import machine; machine.reset()\r")
         sim.wait_event("reset")
         sim.wait_ready()
-        port.write(b"\r\x03\rprint(6 * 7)\r")
+        targets.prompt(port)
+        port.write(b"print(6 * 7)\r")
         port.timeout = PATIENCE_S
         assert port.read_until(b"\n42\r").endswith(b"\n42\r")
 
@@ -202,7 +207,8 @@ def test_tcp(tmp_path):
     with PicoSim(targets.firmware("pico"), flash=flash, tcp=0) as sim:
         assert run(sim, "print('tcp')") == "tcp\n"
         with sim.open() as port:
-            port.write(b"\r\x03\x03import machine; machine.reset()\r")
+            targets.prompt(port)
+            port.write(b"import machine; machine.reset()\r")
             with pytest.raises(OSError):
                 while True:
                     port.read(100)

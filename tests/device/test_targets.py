@@ -2,6 +2,7 @@
 
 import pytest
 import targets
+from waiting import PATIENCE_S
 
 
 def test_output(target):
@@ -49,6 +50,10 @@ def test_syntax_error(target):
 
 
 def test_timeout(target):
-    with pytest.raises(targets.TargetError, match="before"):
-        target.run("print('before')\nwhile True:\n    pass", timeout=8)
+    for timeout in (8, 40, PATIENCE_S):  # the first is enough, unless this machine is busy
+        with pytest.raises(targets.TargetError) as raised:
+            target.run("print('before')\nwhile True:\n    pass", timeout=timeout)
+        if "before" in str(raised.value):
+            break
+    assert "before" in str(raised.value)
     assert target.run("print('alive')") == "alive\n"

@@ -22,13 +22,12 @@ POSITIONS = {"long": 1500}
 OWN_CLASSIFIER = ("narrow", "long")
 
 
-def spec(shape, seed, scale=1.0):
+def spec(shape, seed, scale=1.0, vocab=70):
     """A LlamaSpec of random weights; scale, of them all, makes activations large or small."""
     sizes = dict(GROUPED if shape == "grouped" else SHAPES[shape])
     r = np.random.default_rng(seed)
     size = sizes.pop("size")
     positions = POSITIONS.get(shape, 40)
-    vocab = 70
 
     def weights(*shape):
         w = r.normal(0, scale * shape[-1] ** -0.5, shape)

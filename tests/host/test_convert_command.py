@@ -120,6 +120,28 @@ def test_standard_input(models_dir, tmp_path):
     assert done.stdout.startswith("setosa 1.000")
 
 
+def test_a_language_model(data_dir, tmp_path, capsys):
+    from mcpgw.tokenizer import mgt, readers
+
+    folder = data_dir / "stories260K"
+    out = tmp_path / "story.mgm"
+    text, _ = mcpgw(
+        *(capsys, "convert", folder / "stories260K.bin", "-o", out),
+        *("--quant", "q8_0", "--positions", 128),
+    )
+    assert "5 layers of 64, 8 heads (4 of keys), hidden 172, 512 tokens, q8_0" in text
+    assert "for each token" in text
+    prompt = "Once upon a time"
+    _, err = mcpgw(capsys, "run", out, prompt, code=1)
+    assert "there is no vocabulary" in err
+    vocabulary = readers.llama2c((folder / "tok512.bin").read_bytes())
+    (tmp_path / "story.mgt").write_bytes(mgt.pack(vocabulary))
+    text, _ = mcpgw(capsys, "run", out, prompt, "--tokens", 12)
+    assert text.startswith("Once upon a time, there was a little girl named")
+    _, err = mcpgw(capsys, "convert", folder / "stories260K.bin", "--check", "-o", out, code=1)
+    assert "knows no runtime for language models" in err
+
+
 @pytest.mark.parametrize(
     "args, what",
     [

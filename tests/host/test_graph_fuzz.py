@@ -14,6 +14,7 @@ from graph_cases import CASES
 from mcpgw.convert import graph_file, mgm, tflite
 from mcpgw.convert.build import build
 from mcpgw.convert.mgm import FormatError
+from mcpgw.convert.pack import packer
 from targets import ROOT
 from tflite_maker import Maker
 
@@ -58,13 +59,17 @@ def run_c(harness, cases):
 
 @pytest.fixture(scope="module")
 def files():
-    """One small whole file of every case."""
+    """Small whole files of every case, with plain weights and with packed ones."""
     rng = np.random.default_rng(1)
     made = []
     for function in CASES.values():
         maker = Maker(int(rng.integers(1 << 30)))
         inputs, outputs = function(maker, rng)
-        made.append(build(tflite.read(maker.finish(inputs, outputs), "m")))
+        graph = maker.finish(inputs, outputs)
+        for target in ("portable", "rp2040"):
+            file = build(tflite.read(graph, "m"), packer(target))
+            if file not in made:
+                made.append(file)
     return made
 
 

@@ -128,15 +128,19 @@ def test_questions_in_both_eras_look_alike(servers, drive, interpreter, era):
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_limits_on_calls_that_wait(servers, drive, interpreter):
     server = servers(*ERAS["legacy"])
-    up = drive(interpreter, url=server.url, held=2, answer_ms=1500)
+    accepted = {"elicitation/create": {"action": "accept", "content": {"size": 1}}}
+    # No answer in time: the call is over for the server, too.
+    up = drive(interpreter, url=server.url, held=2, answer_ms=300)
+    row = ask(up, "order", {"cup": "mug"})
+    up.do("sleep", 0.6)
+    late = go_on(up, row, accepted, "order", {"cup": "mug"})
+    assert late["code"] == -32602 and "again" in late["message"]
+    up = drive(interpreter, url=server.url, held=2)
     rows = [ask(up, "order", {"cup": "mug"}) for _ in range(2)]
     # Too many at once: the server is told, and the tool fails.
     assert "too many" in ask(up, "order", {"cup": "mug"})["message"]
-    # No answer in time: the call is over for the server, too.
-    up.do("sleep", 2)
-    accepted = {"elicitation/create": {"action": "accept", "content": {"size": 1}}}
-    late = go_on(up, rows[0], accepted, "order", {"cup": "mug"})
-    assert late["code"] == -32602 and "again" in late["message"]
+    for each in rows:
+        assert text(go_on(up, each, accepted, "order", {"cup": "mug"})) == "mug of 1"
     unknown = ask(up, "order", {"cup": "mug"}, requestState="made up", inputResponses={})
     assert unknown["code"] == -32602
     row = ask(up, "order", {"cup": "mug"})
@@ -153,7 +157,7 @@ def test_giving_up_reaches_the_server(servers, drive, interpreter, era):
     up = drive(interpreter, url=server.url)
     assert up.text("add", {"a": 1, "b": 1}) == "2"
     before = server.ledger.read_text().count("brew cancelled")
-    out = up.call("brew", {"seconds": 20}, 500)
+    out = up.call("brew", {"seconds": 1000}, 1500)
     assert out["raised"] == "NoAnswer", out
     up.do("sleep", 0.3)  # the word goes out beside the calls
     until(lambda: server.ledger.read_text().count("brew cancelled") == before + 1)

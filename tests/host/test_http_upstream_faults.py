@@ -291,13 +291,13 @@ def test_events_cut_anywhere(rig):
 def test_silence_times_out(rig):
     server, up = rig(modern(lambda n, head, body: [PATIENCE_S]))
     up.do("connect")
-    out = up.call("t", timeout_ms=400)
-    assert out["raised"] == "NoAnswer" and out["seconds"] > 0.3
-    assert "within 400 ms" in out["text"]
+    out = up.call("t", timeout_ms=1500)
+    assert out["raised"] == "NoAnswer" and out["seconds"] > 1.4
+    assert "within 1500 ms" in out["text"]
     # During the opening the request itself was not sent yet.
-    server, up = rig(lambda n, head, body: [PATIENCE_S], timeout_ms=400)
+    server, up = rig(lambda n, head, body: [PATIENCE_S], timeout_ms=1500)
     out = up.call("t")
-    assert out["raised"] == "Unavailable" and out["seconds"] > 0.3
+    assert out["raised"] == "Unavailable" and out["seconds"] > 1.4
     assert [row["method"] for row in bodies(server)] == ["server/discover"]
 
 

@@ -118,15 +118,24 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="samples: .npy, .npz, .csv, .json, raw bytes, or - for JSON"
+            metavar="INPUT",
+            help="samples: .npy, .npz, .csv, .json, raw bytes, or - for JSON; or a prompt",
         ),
     ],
     top: Annotated[int, typer.Option(help="how many classes to show", min=1)] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="a JSON value for each sample")] = False,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="language models: the .mgt file; default: MODEL's name")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="language models: at most so many", min=1)] = 64,
+    temperature: Annotated[float, typer.Option(help="language models: 0 for the likeliest")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="language models: share sampled from")] = 1.0,
+    seed: Annotated[int, typer.Option(help="language models: of what is sampled")] = 1,
 ):
     """Run a .mgm model on this machine, through the same C code as on a board.
 
-    Prints a line for each sample: the best classes with their scores, or the output's values.
+    Prints a line for each sample: the best classes with their scores, or the output's values. A
+    language model continues INPUT.
     """
     from mcpgw.convert import inputs, mgm
 
@@ -135,7 +144,14 @@ def run(
     file = model.read_bytes()
     opened = mgm.read(file)
     if opened.kind == mgm.LLAMA:
-        raise UserError(f"{model} is a language model, which mcpgw run does not run")
+        from mcpgw.convert.run_language import pieces
+
+        sampling = {"temperature": temperature, "top_p": top_p, "seed": seed}
+        print(source, end="", flush=True)
+        for piece in pieces(model, source, tokenizer, tokens, **sampling):
+            print(piece, end="", flush=True)
+        print()
+        return 0
     samples = inputs.load(source, opened)
     runner = inputs.Runner(file)
     for sample in samples:
