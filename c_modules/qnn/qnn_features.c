@@ -77,6 +77,29 @@ static int64_t scaled(int64_t value, int exponent) {
     return value >= 0 ? value >> -exponent : -((-value - 1) >> -exponent) - 1;
 }
 
+// ceil(value * 2^exponent), saturated where it is beyond all offsets and 16 bits.
+static int32_t on_grid(uint32_t bits, int exponent) {
+    uint32_t magnitude = bits & 0x7fffffff, mantissa = (bits & 0x7fffff) | 0x800000;
+    int shift = 150 - (int)(magnitude >> 23) - exponent;
+    if (magnitude >> 23 == 0) {
+        mantissa = magnitude;
+        shift--;
+    }
+    if (mantissa == 0) {
+        return 0;
+    }
+    uint32_t whole, rest;
+    if (shift <= 0) {
+        // 2^31 - 1 is as good as more: an offset is below that.
+        whole = shift < -7 || mantissa >> (31 + shift) != 0 ? INT32_MAX : mantissa << -shift;
+        rest = 0;
+    } else {
+        whole = shift > 24 ? 0 : mantissa >> shift;
+        rest = shift > 24 || (mantissa & (((uint32_t)1 << shift) - 1)) != 0;
+    }
+    return bits & 0x80000000u ? -(int32_t)whole : (int32_t)(whole + rest);
+}
+
 static int16_t encode(const qnn_features_t *f, const qnn_feature_t *r, uint32_t bits) {
     uint32_t magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) {
@@ -85,6 +108,8 @@ static int16_t encode(const qnn_features_t *f, const qnn_feature_t *r, uint32_t 
     int64_t value;
     if (r->encoding == QNN_RANKED) {
         value = rank(f->keys + r->first_key, r->n_keys, key_of(bits));
+    } else if (r->encoding == QNN_GRID) {
+        value = (int64_t)on_grid(bits, r->exponent) - r->offset;
     } else {
         // value = mantissa * 2^exponent; infinity is as good as any huge number.
         int exponent = (int)(magnitude >> 23);
@@ -98,12 +123,8 @@ static int16_t encode(const qnn_features_t *f, const qnn_feature_t *r, uint32_t 
             mantissa = -mantissa;
         }
         exponent += r->exponent - 150;
-        if (r->encoding == QNN_GRID) {
-            value = -scaled(-mantissa, exponent) - r->offset;
-        } else {
-            int64_t offset = (int64_t)r->offset * 65536 + r->fraction;
-            value = scaled(scaled(mantissa * r->multiplier, exponent + 16) + offset + 32768, -16);
-        }
+        int64_t offset = (int64_t)r->offset * 65536 + r->fraction;
+        value = scaled(scaled(mantissa * r->multiplier, exponent + 16) + offset + 32768, -16);
     }
     return (int16_t)(value < r->low ? r->low : value > r->high ? r->high : value);
 }

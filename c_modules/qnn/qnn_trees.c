@@ -1,10 +1,16 @@
 #include "qnn_trees.h"
 
+// Ports build for size; this is where the time goes.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O2")
+#endif
+
 #include <stddef.h>
 #include <string.h>
 
 #define IS_LEAF (0x8000)
-#define MISSING_LEFT (0x8000)
+#define FEATURE(test) ((test) >> 16 & 0x7fff)
+#define MISSING_LEFT (0x80000000u)
 
 typedef struct {
     uint16_t n_features, n_outputs, n_trees;
@@ -16,11 +22,11 @@ typedef struct {
 static int check_nodes(const qnn_trees_t *t, const qnn_tree_t *tree, const qnn_file_t *file, qnn_error_t *error) {
     const qnn_tree_node_t *nodes = t->nodes + tree->first_node;
     for (unsigned i = 0; i < tree->n_nodes; i++) {
-        if ((nodes[i].feature & ~MISSING_LEFT) >= t->features.count) {
+        if (FEATURE(nodes[i].test) >= t->features.count) {
             return qnn_fail(file, &nodes[i], QNN_E_INDEX, error);
         }
         for (unsigned side = 0; side < 2; side++) {
-            unsigned child = nodes[i].child[side];
+            unsigned child = side ? nodes[i].children >> 16 : nodes[i].children & 0xffff;
             // Children come after their parents: a walk ends, whatever the file says.
             if (child & IS_LEAF ? (child & ~IS_LEAF) >= tree->n_leaves : child <= i || child >= tree->n_nodes) {
                 return qnn_fail(file, &nodes[i], QNN_E_INDEX, error);
@@ -57,7 +63,7 @@ int qnn_trees_open(qnn_trees_t *t, const qnn_file_t *file, qnn_error_t *error) {
     if (file->body_len < sizeof(*b)) {
         return qnn_fail(file, b, QNN_E_BODY, error);
     }
-    if (b->n_features == 0 || b->n_outputs == 0 || b->n_trees == 0 || b->n_features >= MISSING_LEFT
+    if (b->n_features == 0 || b->n_outputs == 0 || b->n_trees == 0 || b->n_features > 0x7fff
         || b->post > QNN_SIGN || (b->post == QNN_SIGN && b->n_outputs != 1)
         || (b->leaf_width != 1 && b->leaf_width != 2 && b->leaf_width != 4)
         || (b->leaf_len != 1 && b->leaf_len != b->n_outputs)) {
@@ -85,35 +91,69 @@ int qnn_trees_open(qnn_trees_t *t, const qnn_file_t *file, qnn_error_t *error) {
     return check_trees(t, b, file, error);
 }
 
-static int32_t leaf_value(const qnn_trees_t *t, uint32_t i) {
-    if (t->leaf_width == 1) {
-        return ((const int8_t *)t->leaves)[i];
+// From a tree's root to one of its leaves: what most of the time goes into.
+static unsigned walk(const qnn_tree_node_t *nodes, const int16_t *features) {
+    unsigned at = 0;
+    do {
+        uint32_t test = nodes[at].test, children = nodes[at].children;
+        at = features[FEATURE(test)] <= (int16_t)test ? children & 0xffff : children >> 16;
+    } while (!(at & IS_LEAF));
+    return at & ~IS_LEAF;
+}
+
+static unsigned walk_missing(const qnn_tree_node_t *nodes, const int16_t *features) {
+    unsigned at = 0;
+    do {
+        uint32_t test = nodes[at].test, children = nodes[at].children;
+        int value = features[FEATURE(test)];
+        int left = value == QNN_MISSING ? (test & MISSING_LEFT) != 0 : value <= (int16_t)test;
+        at = left ? children & 0xffff : children >> 16;
+    } while (!(at & IS_LEAF));
+    return at & ~IS_LEAF;
+}
+
+static int any_missing(const qnn_trees_t *t, const int16_t *features) {
+    for (unsigned i = 0; i < t->features.count; i++) {
+        if (features[i] == QNN_MISSING) {
+            return 1;
+        }
     }
-    return t->leaf_width == 2 ? ((const int16_t *)t->leaves)[i] : ((const int32_t *)t->leaves)[i];
+    return 0;
+}
+
+// A converter's sums fit; a made-up file's may wrap around.
+static int32_t add(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+static void add_leaf(const qnn_trees_t *t, uint32_t leaf, int32_t *scores) {
+    unsigned n = t->leaf_len;
+    if (t->leaf_width == 1) {
+        for (const int8_t *v = (const int8_t *)t->leaves + leaf * n; n > 0; n--, scores++) {
+            *scores = add(*scores, *v++);
+        }
+    } else if (t->leaf_width == 2) {
+        for (const int16_t *v = (const int16_t *)t->leaves + leaf * n; n > 0; n--, scores++) {
+            *scores = add(*scores, *v++);
+        }
+    } else {
+        for (const int32_t *v = (const int32_t *)t->leaves + leaf * n; n > 0; n--, scores++) {
+            *scores = add(*scores, *v++);
+        }
+    }
 }
 
 void qnn_trees_run(const qnn_trees_t *t, const int16_t *features, int32_t *scores) {
+    int missing = any_missing(t, features);
     memcpy(scores, t->init, t->n_outputs * sizeof(*scores));
     for (unsigned i = 0; i < t->n_trees; i++) {
         const qnn_tree_t *tree = &t->trees[i];
         const qnn_tree_node_t *nodes = t->nodes + tree->first_node;
-        unsigned at = tree->n_nodes > 0 ? 0 : IS_LEAF;
-        while (!(at & IS_LEAF)) {
-            const qnn_tree_node_t *node = &nodes[at];
-            unsigned feature = node->feature;
-            int value = features[feature & ~MISSING_LEFT];
-            unsigned right = value > node->threshold;
-            if (value == QNN_MISSING) {
-                right = !(feature & MISSING_LEFT);
-            }
-            at = node->child[right];
+        uint32_t leaf = tree->first_leaf;
+        if (tree->n_nodes > 0) {
+            leaf += missing ? walk_missing(nodes, features) : walk(nodes, features);
         }
-        uint32_t leaf = (tree->first_leaf + (at & ~IS_LEAF)) * t->leaf_len;
-        int32_t *to = t->leaf_len == 1 ? scores + tree->output : scores;
-        for (unsigned j = 0; j < t->leaf_len; j++) {
-            // A converter's sums fit; a made-up file's may wrap around.
-            to[j] = (int32_t)((uint32_t)to[j] + (uint32_t)leaf_value(t, leaf + j));
-        }
+        add_leaf(t, leaf, t->leaf_len == 1 ? scores + tree->output : scores);
     }
 }
 

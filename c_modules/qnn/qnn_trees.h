@@ -24,10 +24,10 @@ typedef struct {
     uint16_t zero;
 } qnn_tree_t;
 
+// Two words, each of which is read at once; numbers of a file are little-endian, as all that runs this is.
 typedef struct {
-    int16_t threshold;
-    uint16_t feature;  // bit 15: a missing value goes left
-    uint16_t child[2]; // left (value <= threshold), right; bit 15: a leaf
+    uint32_t test;     // bits 0-15: threshold, signed; 16-30: feature; 31: a missing value goes left
+    uint32_t children; // bits 0-15: left (value <= threshold), 16-31: right; the highest bit of each: a leaf
 } qnn_tree_node_t;
 
 typedef struct {

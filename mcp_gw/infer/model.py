@@ -238,6 +238,9 @@ class Model:
     def _steps(self, inputs):
         """Generator: one run; pauses after each slice of work."""
         graph = self._graph
+        count = graph.counts()[0]
+        if len(inputs) != count:
+            raise ModelError("%s: %d inputs, not %d" % (self.name, len(inputs), count))
         for i, given in enumerate(inputs):
             for _ in self._fill(i, given):
                 yield
@@ -330,8 +333,8 @@ class Model:
         await self.arun(given)
         out = self.scores()
         _, scale, zero, _ = self.input()
-        if isinstance(given, (bytes, bytearray)):
-            given = array("b", given)
+        if isinstance(given, (bytes, bytearray, memoryview)) and not holds_floats(given):
+            given = array("b", bytes(given))
         floats = self.takes_real
         total = 0.0
         i = 0

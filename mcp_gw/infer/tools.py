@@ -45,11 +45,12 @@ def offer(gw, name, tool):
     if gw.built_in is None:
         gw.built_in = []
     ours = gw.built_in
-    if name in ours:
+    there = name in gw.registry.tools
+    if (name in ours) != there:
+        return  # the user's own, or one of ours that was taken away
+    if there:
         gw.remove_tool(name)
         ours.remove(name)
-    elif name in gw.registry.tools:
-        return
     if tool is not None:
         func, keywords = tool
         gw.tool(name=name, **keywords)(func)

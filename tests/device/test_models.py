@@ -171,3 +171,21 @@ def test_models_take_turns_within_a_cap(tmp_path):
     assert stats["used"] == arena and stats["evicted"] == 2 * rounds - 1
     assert stats["models"]["a"]["runs"] == stats["models"]["b"]["runs"] == rounds
     assert int(free) > 150_000
+
+
+SMALL = """
+with open("/small.mgm", "wb") as f:
+    f.write({file})
+from mcp_gw import Model
+print(list(Model("/small.mgm").run({x})))
+import os
+os.remove("/small.mgm")
+"""
+
+
+def test_a_file_that_cannot_run_in_place_runs_from_ram(board, seed):
+    model = own_models.small()
+    x = np.random.default_rng(seed).integers(-128, 128, 64).astype(np.int8)
+    script = SMALL.replace("{file}", repr(model)).replace("{x}", repr(x.tobytes()))
+    found = ast.literal_eval(board.run(script))
+    assert found == GraphModel(model).run(x)[0].ravel().tolist()

@@ -124,7 +124,10 @@ W2 = np.zeros((4, 2, 3, 3), np.float32)
         (b"hello", "not an ONNX model"),
         (broken([("LSTM", "x w w", "y", {"hidden_size": 3})], w=W), "not one of"),
         (broken([("Conv", "x x", "y", {})]), "only constants are supported"),
-        (broken([("Conv", "x w", "y", {"group": 2})], w=W2), "in 2 groups"),
+        (
+            broken([("Conv", "x w", "y", {"group": 2})], shape=(3, 4, 4), w=W2),
+            "2 groups of 2 channels do not make 3",
+        ),
         (broken([("Clip", "x low", "y", {})], low=np.float32(0.3)), "0.3 .. inf is not supported"),
         (broken([("MatMul", "x x", "y", {})]), "constant matrix"),
         (

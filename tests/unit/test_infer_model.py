@@ -63,6 +63,8 @@ def test_whole_numbers_that_are_real():
 
 def test_what_goes_in_is_checked():
     m = model()
+    refused(lambda: m.run(), "dense: 0 inputs, not 1")
+    refused(lambda: m.run([1, 2, 3], [1, 2, 3]), "dense: 2 inputs, not 1")
     refused(lambda: m.run([1, 2]), "dense: 2 values in, not 3 (1 x 3)")
     refused(lambda: m.run([1, 2, 3, 4]), "4 values in, not 3")
     refused(lambda: m.run([1, 2, 128]), "input value 2: 128 is not within -128 to 127")
@@ -170,6 +172,14 @@ def test_a_run_that_is_cancelled_leaves_it_free():
         await m.arun([0] * 200)
 
     run_until(scenario())
+
+
+def test_how_far_an_output_is_from_its_input():
+    m = Model(dense([[64, 0], [0, 64]], [0, 128]))  # the second is 1 too high
+    assert m.rebuilds and not Model(dense([[1, 2]], [0])).rebuilds
+    for given in ([1.0, 2.0], [5, 7], bytes([5, 7]), memoryview(bytes([5, 7])), bytearray([5, 7])):
+        assert run_until(m.arebuild(given)) == 0.5, given
+    assert run_until(m.arebuild(bytes([0xFB, 0xFF]))) == 0.5  # -4.0 and -2.0
 
 
 # The store.

@@ -118,6 +118,15 @@ def test_tools_of_ones_own_stay():
     assert peer.call("classify")["content"][0]["text"] == "mine"
 
 
+def test_a_tool_that_was_taken_away_stays_away():
+    gw = Gateway("x")
+    peer = Peer(gw)
+    gw.model("turn", dense(ROWS, BIAS, LABELS))
+    gw.remove_tool("classify")
+    gw.model("side", dense(SAME, [0, 0], ("a", "b")))
+    assert "classify" not in tools(peer)
+
+
 def test_ram_is_lent_within_the_setting():
     gw = Gateway("x", model_ram=256)
     peer = Peer(gw)

@@ -160,10 +160,8 @@ def _conv(call):
     group = call.attrs.get("group", 1)
     channels = x.tensor.shape[3]
     is_depthwise = group == channels and per_group == 1 and group > 1
-    if group != 1 and not is_depthwise:
-        raise UserError(
-            f"a convolution in {group} groups is not supported: use group=1 or one per channel"
-        )
+    if group * per_group != channels:
+        raise UserError(f"{group} groups of {per_group} channels do not make {channels}")
 
     def move(data):
         data = data.reshape(out, per_group, *kernel)

@@ -7,6 +7,7 @@ import numpy as np
 
 from mcpgw import UserError
 from mcpgw.convert import build, calibrate
+from mcpgw.convert.floats import real
 from mcpgw.convert.pack import packer
 
 # File name endings of each kind of source.
@@ -51,6 +52,7 @@ class Converted:
     # Kind 1: the int8 Graph that was compiled.
     graph: object = None
     is_calibrated: bool = False
+    target: str = "portable"
     samples: list = field(default_factory=list)
 
 
@@ -137,6 +139,7 @@ def _graph(kind, path, options):
     else:
         from mcpgw.convert import tflite as reader
     source = graph = reader.read(path, options.name)
+    fold_constants(graph)
     samples = []
     is_float = needs_calibration(graph)
     if options.calibrate:
@@ -157,7 +160,16 @@ def _graph(kind, path, options):
             node.attrs.pop("rounding", None)
     program = build.compiled(graph, packer(options.target))
     file = build.assemble(program)
-    return Converted(kind, path, file, source, program, graph, is_float, samples)
+    return Converted(kind, path, file, source, program, graph, is_float, options.target, samples)
+
+
+def fold_constants(graph):
+    """Take out what makes floats of constants: float16 or int8 weights of a float model."""
+    for node in list(graph.nodes):
+        x, y = node.inputs[0], node.outputs[0]
+        if node.op == "DEQUANTIZE" and x.is_constant:
+            y.data = real(x).reshape(y.shape)
+            graph.nodes.remove(node)
 
 
 def needs_calibration(graph):
