@@ -183,7 +183,9 @@ class Vocabulary:
         d = self.displace[h >> (32 - self.pair_bits)]
         x = (((h + first) & _MASK ^ (d * 0x27D4EB2F) & _MASK) * 0x165667B1) & _MASK
         token = self._int(self.slot, (x * self.slots >> 32) * self.ref)
-        return token if self.merges <= token < self.tokens and self._halves(token) == (a, b) else None
+        return (
+            token if self.merges <= token < self.tokens and self._halves(token) == (a, b) else None
+        )
 
     def text(self, token):
         """The bytes of a token."""

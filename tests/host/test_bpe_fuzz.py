@@ -1,5 +1,5 @@
-"""The C core of the tokenizer under AddressSanitizer and UBSan: mutated vocabularies, hostile texts,
-and how its work grows with a text."""
+"""The C core of the tokenizer under AddressSanitizer and UBSan: mutated vocabularies, hostile
+texts, and how its work grows with a text."""
 
 import random
 import shutil
@@ -45,8 +45,8 @@ def harness():
 
 
 def run(harness, records):
-    """[(status, offset or bytes used, steps, tokens)] for [(vocabulary or b"" for the last one, text,
-    how, more words of working memory, room)]."""
+    """[(status, offset or bytes used, steps, tokens)] for [(vocabulary or b"" for the last one,
+    text, how, more words of working memory, room)]."""
     stream = bytearray()
     for file, text, how, words, room in records:
         stream += struct.pack("=5I", len(file), len(text), how, words, room) + file + text
@@ -65,7 +65,12 @@ def run(harness, records):
 def characters():
     """A vocabulary with characters, byte fallback and a space before texts."""
     chars = [("é", 256), ("漢", 257), ("😀", 258)]
-    merges = [(b" ", b"a", 300), ("é".encode(), b"a", 301), (b" a", "éa".encode(), 302), (b"a", b"a", 303)]
+    merges = [
+        (b" ", b"a", 300),
+        ("é".encode(), b"a", 301),
+        (b" a", "éa".encode(), 302),
+        (b"a", b"a", 303),
+    ]
     return Vocabulary(
         style=SPACES,
         flags=PREFIX | PREFIX_EACH,
@@ -122,21 +127,27 @@ def mutated(r, data):
                 return bytes(data)
             data[8:12] = len(data).to_bytes(4, "little")
         else:
-            data[at : at + 4] = struct.pack("<I", r.choice((0, 1, 0xFFFF, 1 << 20, 0x7FFFFFFF, 0xFFFFFFFF)))
+            data[at : at + 4] = struct.pack(
+                "<I", r.choice((0, 1, 0xFFFF, 1 << 20, 0x7FFFFFFF, 0xFFFFFFFF))
+            )
     return mgt.sealed(bytes(data)) if len(data) >= 16 and r.random() < 0.97 else bytes(data)
 
 
 def sample(r):
     text = texts.mixed(r, r.randint(1, 60)).encode()
     if r.random() < 0.3:
-        text = r.choice((b"<s>", b"<s", b"<|end|>", b"aaaa", " éa".encode(), b"xyzzy")) * r.randint(1, 40) + text
+        text = (
+            r.choice((b"<s>", b"<s", b"<|end|>", b"aaaa", " éa".encode(), b"xyzzy"))
+            * r.randint(1, 40)
+            + text
+        )
     return texts.spoiled(r, text)
 
 
 @pytest.mark.timeout(soak.count(900, 7200))
 def test_mutated_vocabularies_and_texts(harness, seed):
-    """A file is refused, or good for any text: nothing is read or written outside, and tokens stand
-    for the text. Every kind of fault is found."""
+    """A file is refused, or good for any text: nothing is read or written outside, and tokens
+    stand for the text. Every kind of fault is found."""
     r = random.Random(seed)
     files = small_vocabularies()
     refused = accepted = 0
@@ -147,8 +158,12 @@ def test_mutated_vocabularies_and_texts(harness, seed):
             if r.random() < 0.8:
                 file = mutated(r, file)
             how = r.choice((START, START | SPECIAL, SPECIAL | MORE, START | SPECIAL | MORE, 0))
-            records.append((file, sample(r), how, r.choice((0, 1, 16, 1000)), r.choice((0, 1, 100))))
-        for (file, text, how, _, _), (status, used, _, ids) in zip(records, run(harness, records), strict=True):
+            records.append(
+                (file, sample(r), how, r.choice((0, 1, 16, 1000)), r.choice((0, 1, 100)))
+            )
+        for (file, text, how, _, _), (status, used, _, ids) in zip(
+            records, run(harness, records), strict=True
+        ):
             assert status in (OK, REFUSED)
             refused += status == REFUSED
             accepted += status == OK
@@ -165,11 +180,23 @@ def test_every_byte_of_a_file_counts(harness):
     refused, or it still is a vocabulary: tokens stand for the text."""
     data = mgt.pack(characters())
     text = " aé aéa 漢😀 <s><s>x\xff".encode("latin-1", "replace")
-    wrong = [(data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :], text, START, 0, 9) for i in range(len(data))]
+    wrong = [
+        (data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :], text, START, 0, 9)
+        for i in range(len(data))
+    ]
     assert {status for status, *_ in run(harness, wrong)} == {REFUSED}
     for flip in (1, 0x80, 0xFF):
-        records = [(mgt.sealed(file[:i] + bytes([file[i] ^ flip]) + file[i + 1 :]), text, START | SPECIAL, 0, 9)
-                   for i, file in enumerate([data] * len(data)) if not 12 <= i < 16]
+        records = [
+            (
+                mgt.sealed(file[:i] + bytes([file[i] ^ flip]) + file[i + 1 :]),
+                text,
+                START | SPECIAL,
+                0,
+                9,
+            )
+            for i, file in enumerate([data] * len(data))
+            if not 12 <= i < 16
+        ]
         answers = run(harness, records)
         assert sum(status == REFUSED for status, *_ in answers) > len(records) // 2
     cut = [(data[:i], b"x", START, 0, 9) for i in range(1, len(data))]
@@ -179,11 +206,19 @@ def test_every_byte_of_a_file_counts(harness):
 def test_work_grows_as_the_text_does(harness):
     """Four times the text takes at most about four times the steps, whatever it is."""
     sizes = (soak.count(8_000, 250_000), soak.count(32_000, 1_000_000))
-    files = [vocabularies.packed("cl100k_base"), vocabularies.trained(700, "gpt2")[1], mgt.pack(characters())]
+    files = [
+        vocabularies.packed("cl100k_base"),
+        vocabularies.trained(700, "gpt2")[1],
+        mgt.pack(characters()),
+    ]
     for file in files:
         records, first = [], file
         for size in sizes:
-            for text in [*texts.runs(size), texts.natural()[:size], b"x\xff" + b" a" * (size // 2)]:
+            for text in [
+                *texts.runs(size),
+                texts.natural()[:size],
+                b"x\xff" + b" a" * (size // 2),
+            ]:
                 records.append((first, text, START, 1, len(text)))
                 first = b""
         answers = run(harness, records)
@@ -195,12 +230,18 @@ def test_work_grows_as_the_text_does(harness):
 
 
 def test_tokens_do_not_depend_on_working_memory(harness, seed):
-    """With too little the core asks for more; with much, pieces are covered that else are read through."""
+    """With too little the core asks for more; with much, pieces are covered that else are read
+    through."""
     r = random.Random(seed)
     for file in (vocabularies.packed("gpt2"), vocabularies.trained(700, "cl100k")[1]):
-        for text in [*texts.runs(6000), texts.natural()[:6000].replace(b" ", b"").replace(b"\n", b"")]:
+        for text in [
+            *texts.runs(6000),
+            texts.natural()[:6000].replace(b" ", b"").replace(b"\n", b""),
+        ]:
             text = texts.spoiled(r, text)
-            little, much = run(harness, [(file, text, START, 0, 1), (b"", text, START, 100_000, 9000)])
+            little, much = run(
+                harness, [(file, text, START, 0, 1), (b"", text, START, 100_000, 9000)]
+            )
             assert little[3] == much[3]
 
 
