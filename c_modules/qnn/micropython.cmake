@@ -11,6 +11,6 @@ target_link_libraries(usermod INTERFACE usermod_qnn)
 
 # The ports build for size; these run for most of the time that a token takes.
 set_source_files_properties(
-    ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_attend.c ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_step.c
+    ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_cache.c ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_step.c
     PROPERTIES COMPILE_OPTIONS -O2
 )
