@@ -174,3 +174,7 @@ next:
     .size qnn_dsp_six, . - qnn_dsp_six
 
 #endif
+
+#if defined(__linux__) // without this a program that the file is linked into has an executable stack
+    .section .note.GNU-stack, "", %progbits
+#endif

@@ -253,3 +253,7 @@ qnn_llama_m0_dots:
     .size qnn_llama_m0_dots, . - qnn_llama_m0_dots
 
 #endif
+
+#if defined(__linux__) // without this a program that the file is linked into has an executable stack
+    .section .note.GNU-stack, "", %progbits
+#endif

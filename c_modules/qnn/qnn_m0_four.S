@@ -224,3 +224,7 @@ done:
     .size qnn_m0_four, . - qnn_m0_four
 
 #endif
+
+#if defined(__linux__) // without this a program that the file is linked into has an executable stack
+    .section .note.GNU-stack, "", %progbits
+#endif

@@ -199,3 +199,7 @@ outputs_done:
     .size qnn_m0_outputs, . - qnn_m0_outputs
 
 #endif
+
+#if defined(__linux__) // without this a program that the file is linked into has an executable stack
+    .section .note.GNU-stack, "", %progbits
+#endif

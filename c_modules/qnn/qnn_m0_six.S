@@ -213,3 +213,7 @@ done:
     .size qnn_m0_six, . - qnn_m0_six
 
 #endif
+
+#if defined(__linux__) // without this a program that the file is linked into has an executable stack
+    .section .note.GNU-stack, "", %progbits
+#endif

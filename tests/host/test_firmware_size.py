@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_the_pico_firmware_is_within_its_budgets(pico):
     assert budget["heap"] >= 230 * KB  # of which a serving gateway leaves 180 KB free
     # what is written to the chip is what was counted
     assert pico[0].with_suffix(".bin").stat().st_size == budget["flash_used"]
+
+
+def test_the_unix_build_has_no_executable_stack():
+    """As one object file from assembly that does not say so would make it."""
+    command = ["readelf", "-lW", firmware("unix")]
+    headers = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (row,) = [line.split() for line in headers.splitlines() if "GNU_STACK" in line]
+    assert row[6] == "RW", row
 
 
 def left_out():
