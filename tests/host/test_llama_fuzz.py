@@ -151,7 +151,7 @@ def test_cut_files(harness, files):
 
 
 def test_turning_by_what_is_no_angle(harness):
-    """Keys of -2^15 after their shift, and a sine and cosine of -2: the sum of the products is 2^31."""
+    """Keys of -2^15 after their shift, sine and cosine of -2: products that add up to 2^31."""
     file = bytearray(llama.lower(llama_models.spec("small", 1), "row", positions=12))
     body_at = struct.unpack_from("<I", file, 24)[0]
     struct.pack_into("<I", file, body_at + 32, 1)
