@@ -220,6 +220,31 @@ def test_windows_far_outside_of_the_input(code):
     assert np.flatnonzero(found == 7).tolist() == [1]
 
 
+@pytest.mark.parametrize("operators", [279, 280])
+def test_a_check_ends_soon(operators):
+    """Operators may share their multipliers; together they have at most 2^24."""
+    channels = 60000
+    data = bytes(8 * channels)
+    body = struct.pack("<4H2I", 2, operators, 1, 1, 0, 0)
+    for offset, shape in ((0, (1, 1)), (8, (1, channels))):
+        size = int(np.prod(shape))
+        body += struct.pack("<II2BHfiI6I", offset, size, 0, 2, 0, 1.0, 0, 0, *shape, *[1] * 4)
+    body += struct.pack("<2H", 0, 1)
+
+    def whole(at):
+        dense = struct.pack("<2B3H4I4b3I", 1, 0, 10, 0, 1, *[at] * 4, 0, 0, -128, 127, 0, 0, 0)
+        return body + dense * operators
+
+    file = mgm.write(mgm.GRAPH, {"name": "same"}, whole, data, 8 + channels, 0)
+    refused = operators * channels > 1 << 24
+    assert (python_says(file) is not None) == refused
+    if refused:
+        with pytest.raises(FormatError):
+            GraphModel(file)
+    else:
+        GraphModel(file)
+
+
 def _small():
     maker = Maker(1)
     x = maker.input((1, 4))
