@@ -48,22 +48,34 @@ static inline int32_t scaled(const input_t *in, int32_t x) {
     return qnn_divide_pot(product, -in->shift);
 }
 
+// A chunk's sums or products to outputs. What a loop needs is in locals: y may be anything's memory.
+static void outputs(const qnn_binary_t *b, const int32_t *sums, uint32_t count, int8_t *y) {
+    const int32_t multiplier = b->multiplier, zero = b->zero, min = b->min, max = b->max;
+    const int left = b->shift > 0 ? b->shift : 0, right = b->shift > 0 ? 0 : -b->shift;
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t v = qnn_high_mul((int32_t)((uint32_t)sums[i] << left), multiplier);
+        y[i] = qnn_clamp(qnn_add_wrap(qnn_divide_pot(v, right), zero), min, max);
+    }
+}
+
 static void add(const qnn_binary_t *b, uint32_t from, uint32_t to, int subtract) {
-    input_t in1 = input(b, b->zero1, b->multiplier1, b->shift1);
-    input_t in2 = input(b, b->zero2, b->multiplier2, b->shift2);
+    const input_t in1 = input(b, b->zero1, b->multiplier1, b->shift1);
+    const input_t in2 = input(b, b->zero2, b->multiplier2, b->shift2);
+    const uint32_t step1 = b->loops.stride[0][3], step2 = b->loops.stride[1][3];
     for (; from < to; from++) {
         qnn_chunk_t c;
         qnn_chunk(&b->loops, from, &c);
         const int8_t *x1 = b->x1 + c.at[0];
         const int8_t *x2 = b->x2 + c.at[1];
-        int8_t *y = b->y + c.dense;
-        for (uint32_t i = 0; i < c.count; i++) {
-            uint32_t v1 = (uint32_t)scaled(&in1, *x1), v2 = (uint32_t)scaled(&in2, *x2);
-            int32_t sum = (int32_t)(subtract ? v1 - v2 : v1 + v2);
-            y[i] = qnn_clamp(qnn_add_wrap(qnn_multiply(sum, b->multiplier, b->shift), b->zero), b->min, b->max);
-            x1 += b->loops.stride[0][3];
-            x2 += b->loops.stride[1][3];
+        int32_t sums[QNN_CHUNK];
+        for (uint32_t i = 0; i < c.count; i++, x1 += step1) {
+            sums[i] = scaled(&in1, *x1);
         }
+        for (uint32_t i = 0; i < c.count; i++, x2 += step2) {
+            uint32_t v = (uint32_t)scaled(&in2, *x2);
+            sums[i] = (int32_t)((uint32_t)sums[i] + (subtract ? 0 - v : v));
+        }
+        outputs(b, sums, c.count, b->y + c.dense);
     }
 }
 
@@ -76,19 +88,18 @@ void qnn_sub(const qnn_binary_t *b, uint32_t from, uint32_t to) {
 }
 
 void qnn_mul(const qnn_binary_t *b, uint32_t from, uint32_t to) {
+    const int32_t zero1 = b->zero1, zero2 = b->zero2;
+    const uint32_t step1 = b->loops.stride[0][3], step2 = b->loops.stride[1][3];
     for (; from < to; from++) {
         qnn_chunk_t c;
         qnn_chunk(&b->loops, from, &c);
         const int8_t *x1 = b->x1 + c.at[0];
         const int8_t *x2 = b->x2 + c.at[1];
-        int8_t *y = b->y + c.dense;
-        for (uint32_t i = 0; i < c.count; i++) {
-            int32_t product = (*x1 - b->zero1) * (*x2 - b->zero2);
-            int32_t v = qnn_multiply(product, b->multiplier, b->shift);
-            y[i] = qnn_clamp(qnn_add_wrap(v, b->zero), b->min, b->max);
-            x1 += b->loops.stride[0][3];
-            x2 += b->loops.stride[1][3];
+        int32_t products[QNN_CHUNK];
+        for (uint32_t i = 0; i < c.count; i++, x1 += step1, x2 += step2) {
+            products[i] = (*x1 - zero1) * (*x2 - zero2);
         }
+        outputs(b, products, c.count, b->y + c.dense);
     }
 }
 
