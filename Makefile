@@ -157,6 +157,21 @@ $(B)/pico/firmware.uf2: $(PORT_DEPS) $(B)/host/picotool.stamp
 	GIT_CEILING_DIRECTORIES=$(dir $(MPY)) MICROPY_MPYCROSS=$(MPY_CROSS) ninja -C $(B)/pico -j$(NPROC)
 	@touch $@
 
+# $(1): architecture, $(2): C module. dynruntime.mk has the paths of its objects from the folder it is
+# called in.
+NATMOD_ARCHS ?= armv6m armv7m armv7emsp rv32imc x64
+NATMOD_NAMES := $(patsubst c_modules/%/natmod/Makefile,%,$(wildcard c_modules/*/natmod/Makefile))
+define natmod_rule
+$(B)/natmod/$(1)/$(2).mpy: $(B)/sources.path Makefile $(wildcard c_modules/$(2)/*.[chS] c_modules/$(2)/natmod/*) | $(VENV)/.stamp
+	@rm -rf $$(@D)/$(2) && mkdir -p $$(@D)/$(2)
+	$$(MAKE) -C $$(@D)/$(2) -f $$(abspath c_modules/$(2)/natmod/Makefile) MPY_DIR=$$(MPY) ARCH=$(1) BUILD=obj PYTHON=$$(abspath $(PY))
+	@mv $$(@D)/$(2)/$(2).mpy $$@
+endef
+$(foreach arch,$(NATMOD_ARCHS),$(foreach name,$(NATMOD_NAMES),$(eval $(call natmod_rule,$(arch),$(name)))))
+
+.PHONY: natmod
+natmod: $(foreach arch,$(NATMOD_ARCHS),$(NATMOD_NAMES:%=$(B)/natmod/$(arch)/%.mpy)) ## the C modules for other firmware: build/natmod/ARCH/NAME.mpy
+
 # With MPY_DIR there may be no picotool source here; pico-sdk then looks for one by itself.
 $(B)/host/picotool.stamp: $(B)/sources.path
 	$(call needs,cmake)
@@ -184,7 +199,7 @@ demo: setup ## the whole story on an emulated Pico, with a real MCP client and u
 
 .PHONY: test
 test: setup ## every test
-	@$(MAKE) --no-print-directory firmware
+	@$(MAKE) --no-print-directory firmware natmod
 	$(PY) -m pytest -v -ra --durations=10 $(PYTEST_ARGS)
 
 .PHONY: conformance
@@ -194,7 +209,7 @@ conformance: setup ## the official conformance suites, on the unix build and the
 
 .PHONY: soak
 soak: setup ## the same properties at large counts, with new seeds, which it prints
-	@$(MAKE) --no-print-directory firmware
+	@$(MAKE) --no-print-directory firmware natmod
 	MCPGW_SOAK=1 $(PY) -m pytest -v -ra --durations=10 -o timeout=0 $(PYTEST_ARGS)
 
 .PHONY: bench

@@ -56,7 +56,7 @@ def limits():
         "http_session_s": (1800, 1, 604800),
         "http_replay_bytes": (2048 if _SMALL else 65536, 0, 0xFFFFFF),
         # Arenas of the models that gw.model() declares, together.
-        "model_ram": (98304 if _SMALL else 268435456, 256, 0x3FFFFFFF),
+        "model_ram": (131072 if _SMALL else 268435456, 256, 0x3FFFFFFF),
         # Collect garbage while idle once this many messages were handled since the last time.
         "idle_gc_lines": (32 if _SMALL else 512, 1, 65535),
     }

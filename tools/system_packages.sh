@@ -26,6 +26,8 @@ need gcc-arm-none-eabi has arm-none-eabi-gcc
 need libnewlib-arm-none-eabi arm_has libc.a
 need libstdc++-arm-none-eabi-newlib arm_has libstdc++.a
 need qemu-system-arm has qemu-system-arm
+need gcc-riscv64-unknown-elf has riscv64-unknown-elf-gcc
+need picolibc-riscv64-unknown-elf test -e /usr/lib/picolibc/riscv64-unknown-elf
 need python3-venv python_can ensurepip
 need nodejs has node
 need npm has npm

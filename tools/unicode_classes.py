@@ -105,7 +105,8 @@ def python_text(index, rows):
         )
 
     return (
-        f'"""Classes of characters; made by tools/unicode_classes.py from Unicode {UNICODE}."""\n\n'
+        '"""Classes of characters; made by tools/unicode_classes.py from Unicode '
+        f'{UNICODE}."""\n\n'
         "# fmt: off\n"
         f"PLANES = (\n{lines(index, 16, '%d,')})\n"
         f"FIRSTS = (\n{literal(firsts)})\n"

@@ -82,12 +82,13 @@ static int encode_segment(const bpe_vocab_t *v, bpe_job_t *job) {
                 if (job->open) {
                     return BPE_OK;
                 }
-                uint32_t count = job->count;
+                uint32_t count = job->count, blank = job->blank;
                 int status = encode_invalid(v, job);
                 if (status == BPE_OK) {
                     job->at = job->segment;
                 } else {
                     job->count = count;
+                    job->blank = blank;
                 }
                 return status;
             }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #define BPE_NONE UINT32_MAX
+#define BPE_TOKEN_LENGTH (1023) // bytes at most
 
 // How a text is cut into pieces that are encoded for themselves.
 enum {

@@ -3,7 +3,7 @@
 #include "bpe_vocab.h"
 
 // A token and its length in one word, and a mark.
-#define LENGTH_MASK (BPE_LENGTH_LIMIT)
+#define LENGTH_MASK (BPE_TOKEN_LENGTH)
 #define TOKEN_SHIFT (10)
 #define MARK (1u << 30)
 #define PACK(token, length) ((token) << TOKEN_SHIFT | (length))

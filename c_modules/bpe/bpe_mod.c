@@ -28,15 +28,14 @@ typedef struct {
 
 #if MICROPY_ENABLE_DYNRUNTIME
 
-static mp_obj_full_type_t vocabulary_type;
+mp_obj_full_type_t vocabulary_type; // mpy_ld wants what is not constant to be global
 
 static const mp_obj_type_t *array_type(void) {
     mp_obj_t module = mp_import_name(MP_QSTR_array, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
     return MP_OBJ_TO_PTR(mp_load_attr(module, MP_QSTR_array));
 }
 
-#if !defined(__linux__)
-// What compilers make of loops.
+// What compilers make of structures.
 void *memcpy(void *to, const void *from, size_t size) {
     return mp_fun_table.memmove_(to, from, size);
 }
@@ -44,7 +43,6 @@ void *memcpy(void *to, const void *from, size_t size) {
 void *memset(void *to, int value, size_t size) {
     return mp_fun_table.memset_(to, value, size);
 }
-#endif
 
 #else
 
@@ -131,7 +129,7 @@ static mp_obj_t run(vocabulary_t *self, bpe_job_t *job, int keep) {
     bpe_job_t begun = *job;
     if (keep) {
         // English has about four bytes a token.
-        begun.room = job->size / 3 + 8;
+        begun.room = job->size / 4 + job->size / 8 + 8;
         begun.ids = m_new(byte, begun.room * width);
         *job = begun;
     }

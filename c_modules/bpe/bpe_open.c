@@ -70,6 +70,9 @@ static int read_header(bpe_vocab_t *v, bpe_fault_t *fault) {
     if (v->flags & ~(uint32_t)BPE_FLAGS) {
         return fail(fault, "flag not known", 16);
     }
+    if ((v->flags & (BPE_PREFIX | BPE_PREFIX_UNLESS)) && v->style >= BPE_GPT2) {
+        return fail(fault, "a space before texts does not go with this split style", 16);
+    }
     if (v->ref != 2 && v->ref != 3) {
         return fail(fault, "size of references not 2 or 3", 56);
     }
@@ -86,7 +89,7 @@ static int read_header(bpe_vocab_t *v, bpe_fault_t *fault) {
     if (v->ids < v->tokens || v->ids > BPE_TOKEN_LIMIT) {
         return fail(fault, "public numbers too few or too many", 36);
     }
-    if (v->longest < 1 || v->longest > BPE_LENGTH_LIMIT || v->longest_special > BPE_LENGTH_LIMIT) {
+    if (v->longest < 1 || v->longest > BPE_TOKEN_LENGTH || v->longest_special > BPE_TOKEN_LENGTH) {
         return fail(fault, "longest token too long", 40);
     }
     if (v->bos < -1 || v->eos < -1 || (v->bos >= 0 && (uint32_t)v->bos >= v->ids)
@@ -152,7 +155,7 @@ static int check_literals(const bpe_vocab_t *v, bpe_fault_t *fault) {
     for (uint32_t token = 256; token <= v->merges; token++) {
         const uint8_t *p = v->literals + (token - 256) * v->ref;
         uint32_t to = bpe_ref(v, p);
-        if (to > v->pool_size || (token == 256 ? to != 0 : to <= from || to - from > BPE_LENGTH_LIMIT)) {
+        if (to > v->pool_size || (token == 256 ? to != 0 : to <= from || to - from > BPE_TOKEN_LENGTH)) {
             return fail(fault, "bytes of a token out of range", place(v, p));
         }
         uint32_t point;
@@ -285,7 +288,7 @@ static int check_merge(const bpe_vocab_t *v, uint32_t token, bpe_fault_t *fault)
 }
 
 static int check_tokens(const bpe_vocab_t *v, trie_t *t, bpe_fault_t *fault) {
-    uint8_t text[BPE_LENGTH_LIMIT];
+    uint8_t text[BPE_TOKEN_LENGTH];
     uint32_t others = 0;
     for (uint32_t token = 0; token < v->tokens; token++) {
         int merged = token >= v->merges;

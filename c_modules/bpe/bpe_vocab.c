@@ -7,17 +7,18 @@ uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {
     if (v->slot_count == 0) {
         return BPE_NONE;
     }
-    uint32_t h = a * 0x9e3779b1u + b * 0x85ebca6bu;
+    uint32_t first = a * 0x9e3779b1u;
+    uint32_t h = first + b * 0x85ebca6bu;
     h = (h ^ h >> 15) * 0x2c1b3c6du;
     uint32_t d = v->displacement[h >> (32 - v->pair_bits)];
-    uint32_t x = (h ^ d * 0x27d4eb2fu) * 0x165667b1u;
+    uint32_t x = ((h + first) ^ d * 0x27d4eb2fu) * 0x165667b1u;
     // The upper half of x * slot_count, without a 64-bit product.
     uint32_t high = x >> 16, low = x & 0xffff;
     uint32_t wide = v->slot_count >> 16, narrow = v->slot_count & 0xffff;
     uint32_t middle = high * narrow + (low * narrow >> 16);
     uint32_t slot = high * wide + (middle >> 16) + (((middle & 0xffff) + low * wide) >> 16);
     uint32_t token = bpe_ref(v, v->slots + slot * v->ref);
-    if (token >= v->tokens) {
+    if (token - v->merges >= v->tokens - v->merges) {
         return BPE_NONE; // an empty slot
     }
     uint32_t left, right;
@@ -113,7 +114,7 @@ uint32_t bpe_bytes(const bpe_vocab_t *v, uint32_t token, uint8_t *out, uint32_t 
             }
         }
         // Until a file is checked, halves may double at every level.
-        if (size > BPE_LENGTH_LIMIT) {
+        if (size > BPE_TOKEN_LENGTH) {
             return BPE_NONE;
         }
         if (depth == 0) {

@@ -7,7 +7,6 @@
 
 // Tokens fit in 20 bits and their lengths in 10, so that both and a mark fit in one word.
 #define BPE_TOKEN_LIMIT (1u << 20)
-#define BPE_LENGTH_LIMIT (1023)
 // Merges on top of each other in one token.
 #define BPE_DEPTH_LIMIT (64)
 

@@ -30,6 +30,7 @@ enum {
     QNN_E_SCRATCH,
     QNN_E_ARENA, // memory outside of the arena
     QNN_E_VALUE, // another parameter out of bounds
+    QNN_E_NODE,  // a feature, child or class that is not there
 };
 
 // Kinds of models.

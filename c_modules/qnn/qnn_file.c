@@ -40,6 +40,8 @@ const char *qnn_error_text(int code) {
             return "scratch memory too small or in use";
         case QNN_E_ARENA:
             return "outside the arena";
+        case QNN_E_NODE:
+            return "a feature, child or class that is not there";
         default:
             return "parameter out of bounds";
     }

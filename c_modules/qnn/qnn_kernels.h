@@ -35,7 +35,7 @@ enum {
 #define QNN_DSP (0)
 #endif
 // A native module links with nothing that could tell which processor it is.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(QNN_PORTABLE) && !defined(MICROPY_ENABLE_DYNRUNTIME)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(QNN_PORTABLE) && !defined(QNN_NATMOD)
 #define QNN_X86 (1)
 #else
 #define QNN_X86 (0)

@@ -52,7 +52,7 @@ int qnn_neighbours_open(qnn_neighbours_t *n, const qnn_file_t *file, qnn_error_t
     }
     for (uint32_t i = 0; b->is_classes && i < n->n_vectors; i++) {
         if (n->classes[i] >= n->n_outputs) {
-            return qnn_fail(file, &n->classes[i], QNN_E_INDEX, error);
+            return qnn_fail(file, &n->classes[i], QNN_E_NODE, error);
         }
     }
     return QNN_OK;

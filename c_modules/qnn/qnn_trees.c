@@ -23,13 +23,13 @@ static int check_nodes(const qnn_trees_t *t, const qnn_tree_t *tree, const qnn_f
     const qnn_tree_node_t *nodes = t->nodes + tree->first_node;
     for (unsigned i = 0; i < tree->n_nodes; i++) {
         if (FEATURE(nodes[i].test) >= t->features.count) {
-            return qnn_fail(file, &nodes[i], QNN_E_INDEX, error);
+            return qnn_fail(file, &nodes[i], QNN_E_NODE, error);
         }
         for (unsigned side = 0; side < 2; side++) {
             unsigned child = side ? nodes[i].children >> 16 : nodes[i].children & 0xffff;
             // Children come after their parents: a walk ends, whatever the file says.
             if (child & IS_LEAF ? (child & ~IS_LEAF) >= tree->n_leaves : child <= i || child >= tree->n_nodes) {
-                return qnn_fail(file, &nodes[i], QNN_E_INDEX, error);
+                return qnn_fail(file, &nodes[i], QNN_E_NODE, error);
             }
         }
     }

@@ -1,7 +1,7 @@
 """Where a text is cut, without regular expressions: c_modules/bpe/bpe_split.c in Python.
 
-The rules are those of GPT-2, cl100k_base and o200k_base; text is bytes, and nothing behind the first
-byte that is not valid UTF-8 is looked at.
+The rules are those of GPT-2, cl100k_base and o200k_base; text is bytes, and nothing behind the
+first byte that is not valid UTF-8 is looked at.
 """
 
 from . import bpe_unicode

@@ -1,8 +1,8 @@
 """The C module _bpe in Python: used on CPython and where a firmware comes without it.
 
 It makes tokens by merging, the pair with the lowest rank first, and finds pairs only; the C core
-covers text with tokens that it finds in a trie. Both must give the same for every text. The functions
-are described in c_modules/bpe/bpe_mod.c, the file in docs/tokenizer-format.md.
+covers text with tokens that it finds in a trie. Both must give the same for every text. The
+functions are described in c_modules/bpe/bpe_mod.c, the file in docs/tokenizer-format.md.
 """
 
 import struct
@@ -76,6 +76,11 @@ class Vocabulary:
         for good, what, at in (
             (self.style < _STYLES, "split style not known", 6),
             (not self.flags & ~_FLAGS, "flag not known", 16),
+            (
+                self.style < GPT2 or not self.flags & (PREFIX | PREFIX_UNLESS),
+                "a space before texts does not go with this split style",
+                16,
+            ),
             (self.ref in (2, 3), "size of references not 2 or 3", 56),
             (self.bits in (12, 16, 20), "bits of a split not 12, 16 or 20", 57),
             (self.tokens <= 1 << self.bits, "too many tokens", 20),
@@ -172,12 +177,15 @@ class Vocabulary:
         """The token that a and b merge to, or None."""
         if not self.slots:
             return None
-        h = (a * 0x9E3779B1 + b * 0x85EBCA6B) & _MASK
+        first = a * 0x9E3779B1
+        h = (first + b * 0x85EBCA6B) & _MASK
         h = ((h ^ h >> 15) * 0x2C1B3C6D) & _MASK
         d = self.displace[h >> (32 - self.pair_bits)]
-        x = ((h ^ (d * 0x27D4EB2F) & _MASK) * 0x165667B1) & _MASK
+        x = (((h + first) & _MASK ^ (d * 0x27D4EB2F) & _MASK) * 0x165667B1) & _MASK
         token = self._int(self.slot, (x * self.slots >> 32) * self.ref)
-        return token if token < self.tokens and self._halves(token) == (a, b) else None
+        return (
+            token if self.merges <= token < self.tokens and self._halves(token) == (a, b) else None
+        )
 
     def text(self, token):
         """The bytes of a token."""
@@ -318,13 +326,14 @@ class _Job:
         self._hold(at)
         piece = None  # where the last one began, tokens before it, the same without blank ones
         solid, solid_count = at, len(self.tokens)
+        solid_before = solid, solid_count
         blank = False
         while at < end:
             if gpt and character(text, at, end)[0] <= 0:
                 if is_open:
                     return False
                 if piece is not None:
-                    at, count = (solid_before, solid_before_count) if blank else piece
+                    at, count = solid_before if blank else piece
                     del self.tokens[count:]
                 self.tokens += [token for token, _ in v.merge(text[at:end])]
                 return True
@@ -336,7 +345,7 @@ class _Job:
             if split.touched:
                 return False
             piece = at, len(self.tokens)
-            solid_before, solid_before_count = solid, solid_count
+            solid_before = solid, solid_count
             before = b""
             if self.fresh and not (v.flags & PREFIX_UNLESS and text[at] == 32):
                 before = b" "

@@ -28,12 +28,12 @@ PENDING_LIMIT = const(65536)
 class Tokenizer:
     """The tokens of one vocabulary.
 
-    source: the path of a .mgt file, or what holds one (bytes, memoryview, a file of a ROM file system).
-    From a ROM file system it is used in place; from others it is read into RAM. Raises ValueError,
-    which says what is wrong with a file, and OSError.
+    source: the path of a .mgt file, or what holds one (bytes, memoryview, a file of a ROM file
+    system). From a ROM file system it is used in place; from others it is read into RAM. Raises
+    ValueError, which says what is wrong with a file, and OSError.
 
-    size: tokens have numbers below it; bos, eos: the numbers of the tokens that begin and end a text,
-    None if there are none.
+    size: tokens have numbers below it; bos, eos: the numbers of the tokens that begin and end a
+    text, None if there are none.
     """
 
     def __init__(self, source):
@@ -53,12 +53,12 @@ class Tokenizer:
         self._special = None
 
     def encode(self, text, special=False):
-        """The tokens of a text (str or bytes): array of 'H', or of 'I' if there are more than 65,536
-        numbers.
+        """The tokens of a text (str or bytes): array of 'H', or of 'I' if there are more than
+        65,536 numbers.
 
         special: whether special tokens in it are recognised. Do that only in text that you wrote:
-        else others can end a message where they like. Bytes that are not valid UTF-8 are encoded as
-        tiktoken does (see docs/tokenizer-format.md).
+        else others can end a message where they like. Bytes that are not valid UTF-8 are encoded
+        as tiktoken does (see docs/tokenizer-format.md).
         """
         return _bpe.encode(self._v, self._text(text), _START | special)
 
@@ -71,8 +71,8 @@ class Tokenizer:
         return to_text(self.decode_bytes(ids))
 
     def decode_bytes(self, ids):
-        """The bytes of tokens. Where the vocabulary has a space before every text, that is left out.
-        Raises ValueError for a number that is no token."""
+        """The bytes of tokens. Where the vocabulary has a space before every text, that is left
+        out. Raises ValueError for a number that is no token."""
         data = b"".join([self.token_bytes(id) for id in ids])
         return data[1:] if self._flags & _PREFIX and data[:1] == b" " else data
 
@@ -177,15 +177,16 @@ class Decoder:
         return to_text(data[:end])
 
     def finish(self):
-        """What is left: U+FFFD for a character that was not completed, else nothing. The decoder can
-        then be used for another text."""
+        """What is left: U+FFFD for a character that was not completed, else nothing. The decoder
+        can then be used for another text."""
         data, self._pending = self._pending, b""
         self._start = self._begin
         return to_text(data)
 
 
 def _in_place(path):
-    """A file as a buffer: itself where its file system lets it be read in place, else its bytes."""
+    """A file as a buffer: itself where its file system lets it be read in place, else its
+    bytes."""
     file = open(path, "rb")
     try:
         return memoryview(file)

@@ -1,10 +1,10 @@
-"""Bytes to text where they may not be valid UTF-8: MicroPython's decode() lets surrogates pass, and
-knows no errors="replace"."""
+"""Bytes to text where they may not be valid UTF-8: MicroPython's decode() lets surrogates pass,
+and knows no errors="replace"."""
 
 
 def character(text, at, end):
-    """(length, code point) of the character at `at`; length 0 if it is not valid UTF-8, -1 if the text
-    ends within it."""
+    """(length, code point) of the character at `at`; length 0 if it is not valid UTF-8, -1 if the
+    text ends within it."""
     lead = text[at]
     if lead < 0x80:
         return 1, lead

@@ -19,7 +19,7 @@ class Samples(CalibrationDataReader):
         return next(self.items, None)
 
 
-def model(nodes, shape, weights, output="y", dtype=TensorProto.FLOAT, opset=13):
+def model(nodes, shape, weights, output="y", dtype=TensorProto.FLOAT, opset=14):
     """A ModelProto of nodes (op, inputs, output or outputs, attributes) over the input x."""
     made = [
         helper.make_node(op, ins.split(), outs.split(), **attrs) for op, ins, outs, attrs in nodes
@@ -106,6 +106,7 @@ OPERATORS = [
     _conv("conv-1x1", (6, 5, 5), (8, 6, 1, 1)),
     _conv("depthwise", _IMAGE, (6, 1, 3, 3), group=6, pads=[1, 1, 1, 1]),
     _conv("depthwise-multiplier", (3, 8, 8), (6, 1, 3, 3), group=3, strides=[2, 1]),
+    _conv("conv-groups", _IMAGE, (4, 3, 3, 3), group=2, pads=[1, 1, 1, 1]),
     _conv("conv-1d", (4, 20), (6, 4, 5), strides=[2], pads=[2, 2]),
     _conv("depthwise-1d", (4, 20), (4, 1, 3), group=4, dilations=[2]),
     _one("max-pool", _IMAGE, "MaxPool", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1]),
@@ -205,6 +206,7 @@ OPERATORS = [
 
 # What only a float model has; a quantiser folds these or does not know them.
 FLOAT_ONLY = [
+    _one("hard-swish", _IMAGE, "HardSwish"),
     (
         "batch-norm-folded",
         (3, 5, 6),

@@ -3,11 +3,13 @@
 import numpy as np
 import onnx_models
 import pytest
+import tflite_maker
 from mcpgw import UserError
-from mcpgw.convert import build, calibrate, floats
+from mcpgw.convert import build, calibrate, floats, sources, tflite
 from mcpgw.convert import onnx as reader
 from mcpgw.convert.graph import Graph, Node, Tensor
 from mcpgw.convert.run import GraphModel
+from tflite_runtime.interpreter import Interpreter
 
 
 def on_core(graph, x):
@@ -129,3 +131,60 @@ def test_samples_that_are_none(name, content, what, tmp_path):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=what):
         calibrate.load_samples(tmp_path / name, graph)
+
+
+def float_tflite(stored):
+    """A .tflite file that computes in floating point; `stored`: as what its weights are kept."""
+    maker = tflite_maker.Maker(4)
+    random = np.random.default_rng(4)
+
+    def weights(*shape):
+        values = random.normal(0, 1 / np.sqrt(np.prod(shape[1:])), shape).astype(np.float32)
+        if stored == "float32":
+            return maker.constant(values, "float32")
+        if stored == "float16":
+            wide = maker.output(shape, dtype="float32")
+            return maker.op("DEQUANTIZE", [maker.constant(values, "float16")], wide)
+        scale = float(np.float32(np.abs(values).max() / 127))
+        q = np.round(values / scale).astype(np.int8)
+        return maker._tensor(shape, "int8", scale, 0, q)
+
+    def add(op, inputs, shape, kind, **options):
+        return maker.op(op, inputs, maker.output(shape, dtype="float32"), kind, **options)
+
+    x = maker.input((1, 9, 8, 3), "float32")
+    options = tflite_maker._window_options((2, 2), (1, 1), "SAME", "RELU6")
+    bias = maker.constant(random.normal(0, 0.3, 6), "float32")
+    y = add("CONV_2D", [x, weights(6, 3, 3, 3), bias], (1, 5, 4, 6), "Conv2DOptions", **options)
+    y = add("RESHAPE", [y, maker.constant([1, 120])], (1, 120), None)
+    bias = maker.constant(random.normal(0, 0.3, 7), "float32")
+    y = add("FULLY_CONNECTED", [y, weights(7, 120), bias], (1, 7), "FullyConnectedOptions")
+    y = add("LOGISTIC", [y], (1, 7), None)
+    return maker.finish([x], [y])
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16", "int8"])
+def test_float_tflite(stored, tmp_path):
+    source = tmp_path / "net.tflite"
+    source.write_bytes(float_tflite(stored))
+    x = np.random.default_rng(2).normal(0, 1, (60, 9, 8, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    graph = tflite.read(source)
+    sources.fold_constants(graph)
+    (real,) = floats.execute(graph, [x])
+    options = sources.Options(calibrate=tmp_path / "x.npy")
+    converted = sources.convert(source, options)
+    assert converted.is_calibrated
+    got = on_core(converted.graph, x)
+    assert np.abs(got - real).max() < 0.05
+    if stored != "int8":
+        # In float as TFLite computes it, which for weights in int8 quantises activations, too.
+        reference = Interpreter(str(source))
+        reference.allocate_tensors()
+        for row, mine in zip(x, real, strict=True):
+            reference.set_tensor(reference.get_input_details()[0]["index"], row[None])
+            reference.invoke()
+            want = reference.get_tensor(reference.get_output_details()[0]["index"])
+            assert np.abs(mine - want).max() < 1e-5
+    with pytest.raises(UserError, match="computes in floating point"):
+        sources.convert(source, sources.Options())

@@ -1,9 +1,12 @@
 """ONNX models: what they become computes what onnxruntime does, float and quantised."""
 
+import random
+
 import numpy as np
 import onnx
 import onnx_models
 import pytest
+import soak
 from mcpgw import UserError
 from mcpgw.convert import build, calibrate
 from mcpgw.convert import onnx as reader
@@ -124,7 +127,10 @@ W2 = np.zeros((4, 2, 3, 3), np.float32)
         (b"hello", "not an ONNX model"),
         (broken([("LSTM", "x w w", "y", {"hidden_size": 3})], w=W), "not one of"),
         (broken([("Conv", "x x", "y", {})]), "only constants are supported"),
-        (broken([("Conv", "x w", "y", {"group": 2})], w=W2), "in 2 groups"),
+        (
+            broken([("Conv", "x w", "y", {"group": 2})], shape=(3, 4, 4), w=W2),
+            "2 groups of 2 channels do not make 3",
+        ),
         (broken([("Clip", "x low", "y", {})], low=np.float32(0.3)), "0.3 .. inf is not supported"),
         (broken([("MatMul", "x x", "y", {})]), "constant matrix"),
         (
@@ -166,3 +172,20 @@ def test_a_model_quantised_in_part_is_refused():
     source = onnx_models.model(nodes, (12,), weights).SerializeToString()
     with pytest.raises(UserError, match="quantised in part"):
         reader.read(source)
+
+
+def test_damaged_models_convert_or_are_refused(seed):
+    r = random.Random(seed)
+    sources = [onnx_models.build(case)[0].SerializeToString() for case in CASES.values()]
+    refused = 0
+    count = soak.count(500, 20_000)
+    for _ in range(count):
+        source = bytearray(r.choice(sources))
+        for _ in range(r.choice((1, 2, 3))):
+            source[r.randrange(len(source))] = r.choice((0, 1, 2, 255, r.randrange(256)))
+        try:
+            reader.read(bytes(source))
+        except UserError as error:
+            refused += 1
+            assert str(error)
+    assert count // 10 < refused < count * 9 // 10

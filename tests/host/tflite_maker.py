@@ -7,7 +7,7 @@ import numpy as np
 import tflite
 from mcpgw.convert.graph import resolve_padding
 
-_TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
+_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
 _CODES = {name: number for number, name in tflite.BUILTIN_OPCODE2NAME.items()}
 _ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 _PADDINGS = {"SAME": 0, "VALID": 1}

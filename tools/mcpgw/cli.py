@@ -20,6 +20,7 @@ COMMANDS = {
     "flash": ("mcpgw.flash", "flash"),
     "deploy": ("mcpgw.deploy", "deploy"),
     "sim": ("mcpgw.sim.command", "app"),
+    "tokenizer": ("mcpgw.tokenizer.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),
     "convert": ("mcpgw.convert.command", "convert"),
     "run": ("mcpgw.convert.command", "run"),

@@ -6,7 +6,7 @@
 #include "qnn_llama_mod.h"
 
 // What the compiler calls by itself; a native module is linked with no C library.
-#if !defined(__linux__)
+#if !defined(__linux__) && !defined(__riscv) // picolibc, which LINK_RUNTIME brings along, has them
 void *memset(void *s, int c, size_t n) {
     return mp_fun_table.memset_(s, c, n);
 }

@@ -84,8 +84,13 @@ def _windows(node, x, kernel, fill):
 
 
 def _conv(node, x, w, b):
-    windows = _windows(node, x, w.shape[1:3], 0)
-    y = np.tensordot(windows, w, axes=([3, 4, 5], [3, 1, 2]))
+    groups = x.shape[3] // w.shape[3]
+    parts = zip(np.split(x, groups, axis=3), np.split(w, groups), strict=True)
+    y = [
+        np.tensordot(_windows(node, xg, wg.shape[1:3], 0), wg, axes=([3, 4, 5], [3, 1, 2]))
+        for xg, wg in parts
+    ]
+    y = np.concatenate(y, axis=3)
     return y if b is None else y + b
 
 

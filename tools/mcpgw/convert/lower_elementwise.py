@@ -133,6 +133,7 @@ _REAL = {
     "RELU": lambda v: np.maximum(v, 0),
     "RELU6": lambda v: np.clip(v, 0, 6),
     "RELU_N1_TO_1": lambda v: np.clip(v, -1, 1),
+    "HARD_SWISH": lambda v: v * np.clip(v + 3, 0, 6) / 6,
     "LEAKY_RELU": lambda v, alpha: np.where(v >= 0, v, v * np.float32(alpha)),
 }
 

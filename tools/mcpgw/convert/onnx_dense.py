@@ -89,6 +89,8 @@ def _window(call, x, kernel, ceil=False):
     if rank == 1:
         strides, dilations = [1, *strides], [1, *dilations]
         pads = [0, pads[0], 0, pads[1]]
+    if min(*strides, *dilations, *kernel) < 1 or min(pads) < 0:
+        raise UserError("strides, dilations and filters are at least 1, padding at least 0")
     sizes, padding = [], []
     for i in range(2):
         size = x.tensor.shape[1 + i]
@@ -160,10 +162,8 @@ def _conv(call):
     group = call.attrs.get("group", 1)
     channels = x.tensor.shape[3]
     is_depthwise = group == channels and per_group == 1 and group > 1
-    if group != 1 and not is_depthwise:
-        raise UserError(
-            f"a convolution in {group} groups is not supported: use group=1 or one per channel"
-        )
+    if group * per_group != channels:
+        raise UserError(f"{group} groups of {per_group} channels do not make {channels}")
 
     def move(data):
         data = data.reshape(out, per_group, *kernel)

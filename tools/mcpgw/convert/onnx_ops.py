@@ -375,6 +375,7 @@ OPS = {
     "Clip": _clip,
     "LeakyRelu": _leaky_relu,
     "Sigmoid": lambda call: _unary(call, "LOGISTIC"),
+    "HardSwish": lambda call: _unary(call, "HARD_SWISH"),
     "Tanh": lambda call: _unary(call, "TANH"),
     "Softmax": _softmax,
     "Add": _binary("ADD"),

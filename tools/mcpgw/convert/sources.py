@@ -7,6 +7,7 @@ import numpy as np
 
 from mcpgw import UserError
 from mcpgw.convert import build, calibrate
+from mcpgw.convert.floats import real
 from mcpgw.convert.pack import packer
 
 # File name endings of each kind of source.
@@ -120,9 +121,7 @@ def _estimator(path, options):
     samples = None
     if options.calibrate:
         arrays = calibrate.read_arrays(options.calibrate)
-        if isinstance(arrays, dict):
-            arrays = calibrate.chosen(arrays, ["features"], options.calibrate)
-        samples = np.asarray(arrays[0])
+        samples = np.asarray(calibrate.chosen(arrays, ["features"], options.calibrate)[0])
         if samples.ndim != 2 or not np.issubdtype(samples.dtype, np.number):
             raise UserError(f"{options.calibrate}: samples of features are rows of numbers")
     model = sklearn.from_estimator(estimator, options.name, options.labels, options.width, samples)
@@ -138,6 +137,7 @@ def _graph(kind, path, options):
     else:
         from mcpgw.convert import tflite as reader
     source = graph = reader.read(path, options.name)
+    fold_constants(graph)
     samples = []
     is_float = needs_calibration(graph)
     if options.calibrate:
@@ -159,6 +159,15 @@ def _graph(kind, path, options):
     program = build.compiled(graph, packer(options.target))
     file = build.assemble(program)
     return Converted(kind, path, file, source, program, graph, is_float, options.target, samples)
+
+
+def fold_constants(graph):
+    """Take out what makes floats of constants: float16 or int8 weights of a float model."""
+    for node in list(graph.nodes):
+        x, y = node.inputs[0], node.outputs[0]
+        if node.op == "DEQUANTIZE" and x.is_constant:
+            y.data = real(x).reshape(y.shape)
+            graph.nodes.remove(node)
 
 
 def needs_calibration(graph):

@@ -9,7 +9,7 @@ from mcpgw import UserError
 from mcpgw.convert.graph import Graph, Node, Tensor
 
 _TYPES = {0: "float32", 2: "int32", 3: "uint8", 7: "int16", 9: "int8"}
-_INT64 = 4
+_FLOAT16, _INT64 = 1, 4
 _ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
 _PADDINGS = {0: "SAME", 1: "VALID"}
 
@@ -85,6 +85,9 @@ class _Reader:
             return Tensor(
                 name, shape, "int32", data=raw.view("<i8").reshape(shape).astype(np.int32)
             )
+        if t.Type() == _FLOAT16 and has_data:
+            # Weights of a float model, which a DEQUANTIZE makes float32.
+            return Tensor(name, shape, "float32", data=raw.view("<f2").reshape(shape))
         if t.Type() not in _TYPES:
             raise UserError(f"{name}: type number {t.Type()} is not supported")
         dtype = _TYPES[t.Type()]

@@ -1,1 +1,4 @@
-"""Vocabularies of other tokenizers to .mgt: reading, training, writing; see docs/tokenizer-format.md."""
+"""Vocabularies of other tokenizers to .mgt: reading, training, writing.
+
+docs/tokenizer-format.md has the format.
+"""

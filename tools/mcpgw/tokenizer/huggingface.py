@@ -54,7 +54,8 @@ def byte_alphabet():
 
 
 def from_json(data):
-    """The Vocabulary of a tokenizer.json (bytes). Raises VocabularyError with what is not supported."""
+    """The Vocabulary of a tokenizer.json (bytes). Raises VocabularyError with what is not
+    supported."""
     try:
         file = json.loads(data)
         model = file["model"]
@@ -80,7 +81,10 @@ def from_json(data):
     else:
         found = _byte_level(file, model, vocab, pairs, added)
     by_text = {text: id for text, id in found.others if id in found.specials}
-    for name, texts in (("bos", (b"<s>", b"<|begin_of_text|>")), ("eos", (b"</s>", b"<|endoftext|>"))):
+    for name, texts in (
+        ("bos", (b"<s>", b"<|begin_of_text|>")),
+        ("eos", (b"</s>", b"<|endoftext|>")),
+    ):
         setattr(found, name, next((by_text[text] for text in texts if text in by_text), -1))
     return found
 
@@ -103,7 +107,12 @@ def _byte_level(file, model, vocab, pairs, added):
     for step in _steps(file.get("pre_tokenizer"), "pretokenizers"):
         if step["type"] == "Split":
             pattern = step["pattern"].get("Regex")
-            if pattern not in SPLITS or step["behavior"] != "Isolated" or step.get("invert") or style:
+            if (
+                pattern not in SPLITS
+                or step["behavior"] != "Isolated"
+                or step.get("invert")
+                or style
+            ):
                 _refuse("pre-tokenizer", step)
             style = SPLITS[pattern]
         elif step["type"] == "ByteLevel":
@@ -125,7 +134,9 @@ def _byte_level(file, model, vocab, pairs, added):
 
     texts = {raw(text): id for text, id in vocab.items() if text not in controls}
     if None in texts:
-        raise VocabularyError("tokens are not written in GPT-2's alphabet of bytes: not byte-level")
+        raise VocabularyError(
+            "tokens are not written in GPT-2's alphabet of bytes: not byte-level"
+        )
     byte_ids = [texts.get(bytes([byte])) for byte in range(256)]
     if None in byte_ids:
         raise VocabularyError(
@@ -165,8 +176,7 @@ def _merges(ranks, texts, chars=()):
     made, unreachable = order_merges(
         candidates, lambda left, right: ranks.get((left, right)), chars
     )
-    reached = {id for _, _, id in made}
-    return made, missing + list({row: None for row in unreachable if row[1] not in reached})
+    return made, missing + unreachable
 
 
 def _characters(file, vocab, pairs, added):
@@ -185,7 +195,9 @@ def _characters(file, vocab, pairs, added):
         if step["type"] != "Metaspace" or step.get("split", True) or step["replacement"] != STEM:
             _refuse("pre-tokenizer", step)
         scheme = step.get("prepend_scheme", "always")
-        flags |= {"always": PREFIX_UNLESS | PREFIX_EACH, "first": PREFIX_UNLESS, "never": 0}[scheme]
+        flags |= {"always": PREFIX_UNLESS | PREFIX_EACH, "first": PREFIX_UNLESS, "never": 0}[
+            scheme
+        ]
         replaced = True
     if not replaced:
         raise VocabularyError("byte fallback without U+2581 for spaces is not supported")

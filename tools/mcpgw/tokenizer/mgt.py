@@ -4,6 +4,8 @@ import struct
 import zlib
 from collections import defaultdict
 
+import numpy as np
+
 from . import triebuilder
 from .vocabulary import DEEPEST, LONGEST, Vocabulary, VocabularyError
 
@@ -38,7 +40,9 @@ def pack(vocabulary):
     if len(trie) > 1 << 15 and ref == 2:
         ref = 3
         trie, special = triebuilder.build(text_tokens, specials, ref)
-    pair_bits, displacement, slots = perfect_hash(dict(zip(pairs, range(merges, len(tokens)), strict=True)))
+    pair_bits, displacement, slots = perfect_hash(
+        dict(zip(pairs, range(merges, len(tokens)), strict=True))
+    )
     runs, order = _runs([id for _, id in tokens])
     literals = [text for text, _ in tokens[256:merges]]
     ends = [0]
@@ -100,7 +104,9 @@ def _check_limits(vocabulary, tokens):
         raise VocabularyError("two tokens have the same number")
     for text, id in tokens:
         if not 1 <= len(text) <= LONGEST:
-            raise VocabularyError(f"token {id} is {len(text)} bytes long; 1 to {LONGEST} are possible")
+            raise VocabularyError(
+                f"token {id} is {len(text)} bytes long; 1 to {LONGEST} are possible"
+            )
 
 
 def _check_depth(pairs, merges):
@@ -109,7 +115,9 @@ def _check_depth(pairs, merges):
     for token, (left, right) in enumerate(pairs, merges):
         depth[token] = max(depth.get(left, 0) + 1, depth.get(right, 0))
         if depth[token] > DEEPEST:
-            raise VocabularyError(f"a token is made of more than {DEEPEST} merges one in the other")
+            raise VocabularyError(
+                f"a token is made of more than {DEEPEST} merges one in the other"
+            )
 
 
 def _runs(ids):
@@ -124,27 +132,26 @@ def _runs(ids):
 
 
 def hash_pair(a, b):
-    h = (a * 0x9E3779B1 + b * 0x85EBCA6B) & MASK
-    return ((h ^ h >> 15) * 0x2C1B3C6D) & MASK
-
-
-def place(h, displacement, count):
-    x = ((h ^ (displacement * 0x27D4EB2F) & MASK) * 0x165667B1) & MASK
-    return x * count >> 32
+    """Two numbers of 32 bits: what tells the bucket, and what tells pairs in a bucket apart."""
+    first = a * 0x9E3779B1
+    h = (first + b * 0x85EBCA6B) & MASK
+    h = ((h ^ h >> 15) * 0x2C1B3C6D) & MASK
+    return h, (h + first) & MASK
 
 
 def perfect_hash(values):
-    """(bits, displacement, slots) for {(a, b): value}: the value of a pair lies in the slot that its
-    hash and the displacement of its bucket give."""
+    """(bits, displacement, slots) for {(a, b): value}: the value of a pair lies in the slot that
+    its hash and the displacement of its bucket give."""
     if not values:
         return 1, bytes(2), []
     bits = max(1, (len(values) // 4).bit_length())
     buckets = defaultdict(list)
     for pair, value in values.items():
-        h = hash_pair(*pair)
-        buckets[h >> (32 - bits)].append((h, value))
-    if len({h for bucket in buckets.values() for h, _ in bucket}) != len(values):
-        raise VocabularyError("two pairs of tokens have the same hash")
+        h, key = hash_pair(*pair)
+        buckets[h >> (32 - bits)].append((key, value))
+    for bucket in buckets.values():
+        if len({key for key, _ in bucket}) != len(bucket):
+            raise VocabularyError("two pairs of tokens have the same hash")
     count = len(values) + len(values) // 25 + 1
     while (found := _displace(buckets, bits, count)) is None:
         count += count // 50 + 1
@@ -153,16 +160,22 @@ def perfect_hash(values):
 
 def _displace(buckets, bits, count):
     displacement, slots = bytearray(1 << bits), [None] * count
+    taken = np.zeros(count, bool)
+    flips = np.arange(256, dtype=np.uint64) * np.uint64(0x27D4EB2F) & np.uint64(MASK)
     for number, bucket in sorted(buckets.items(), key=lambda item: -len(item[1])):
-        for d in range(256):
-            places = {place(h, d, count) for h, _ in bucket}
-            if len(places) == len(bucket) and all(slots[at] is None for at in places):
+        # Where the pairs (rows) would lie with each displacement (columns).
+        keys = np.array([[key] for key, _ in bucket], np.uint64)
+        x = (keys ^ flips) * np.uint64(0x165667B1) & np.uint64(MASK)
+        places = (x * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+        for d in np.flatnonzero(~taken[places].any(axis=0)):
+            if len(set(places[:, d].tolist())) == len(bucket):
                 break
         else:
             return None
         displacement[number] = d
-        for h, value in bucket:
-            slots[place(h, d, count)] = value
+        taken[places[:, d]] = True
+        for at, (_, value) in zip(places[:, d].tolist(), bucket, strict=True):
+            slots[at] = value
     return bytes(displacement), slots
 
 

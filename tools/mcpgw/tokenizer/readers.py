@@ -60,8 +60,8 @@ def tiktoken_ranks(data):
 def from_ranks(ranks, encoding, specials=None):
     """The Vocabulary of tiktoken ranks {bytes: rank}.
 
-    encoding: a name in ENCODINGS, which says how text is split; specials: {text: id} in place of the
-    encoding's own. Raises VocabularyError.
+    encoding: a name in ENCODINGS, which says how text is split; specials: {text: id} in place of
+    the encoding's own. Raises VocabularyError.
     """
     style, digits, flags, own = ENCODINGS[encoding]
     specials = own if specials is None else specials
@@ -93,8 +93,8 @@ def from_ranks(ranks, encoding, specials=None):
 
 
 def llama2c(data):
-    """The Vocabulary of a llama2.c tokenizer.bin: u32 longest, then per token f32 score, u32 length,
-    bytes. Tokens 0 to 2 are unknown, begin and end, 3 to 258 the bytes."""
+    """The Vocabulary of a llama2.c tokenizer.bin: u32 longest, then per token f32 score, u32
+    length, bytes. Tokens 0 to 2 are unknown, begin and end, 3 to 258 the bytes."""
     rows = []
     try:
         at = 4
@@ -123,8 +123,8 @@ def llama2c(data):
 def pieces_of_characters(pieces, fallback, controls):
     """The Vocabulary of a SentencePiece BPE model with byte fallback.
 
-    pieces: [(bytes, id, rank)], where spaces are spaces, the lowest rank being merged first; fallback:
-    ids of the bytes; controls: [(bytes, id)] that no text is merged to.
+    pieces: [(bytes, id, rank)], where spaces are spaces, the lowest rank being merged first;
+    fallback: ids of the bytes; controls: [(bytes, id)] that no text is merged to.
     """
     ranks, ids = {}, {}
     for text, id, rank in pieces:

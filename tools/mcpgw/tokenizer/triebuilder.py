@@ -21,7 +21,8 @@ def _tree(tokens):
 
 
 def _shape(node):
-    """[(label bytes, child)] of a node as it is written: one child, and what leads to it, or all."""
+    """[(label bytes, child)] of a node as it is written: one child, and what leads to it, or
+    all."""
     if len(node.children) > 1:
         return [(bytes([byte]), child) for byte, child in sorted(node.children.items())]
     label = bytearray()
@@ -40,9 +41,9 @@ def _size(node, edges, ref):
 
 
 def build(tokens, specials, ref):
-    """(bytes, place of the specials' node or NONE) for {text: token} of both kinds; every byte must
-    be a token. ref: bytes of a reference. Nodes come level by level, so that references to them do
-    too, and a reader can check that each has one."""
+    """(bytes, place of the specials' node or NONE) for {text: token} of both kinds; every byte
+    must be a token. ref: bytes of a reference. Nodes come level by level, so that references to
+    them do too, and a reader can check that each has one."""
     leaf = 1 << (8 * ref - 1)
     root = _tree(tokens)
     first = [root.children[byte] for byte in range(256)]

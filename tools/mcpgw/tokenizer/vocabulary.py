@@ -31,7 +31,9 @@ class Vocabulary:
     byte_ids: list  # of the token for each byte 0..255
     digits: int = 0  # at most so many in a piece, 0: any number
     flags: int = 0
-    chars: list = field(default_factory=list)  # (bytes, id): tokens of one character of 2 to 4 bytes
+    chars: list = field(
+        default_factory=list
+    )  # (bytes, id): tokens of one character of 2 to 4 bytes
     wholes: list = field(default_factory=list)  # (bytes, id): only for a piece that is this token
     others: list = field(default_factory=list)  # (bytes, id): never made from text by merging
     specials: set = field(default_factory=set)  # ids of those `others` that are special tokens
@@ -76,20 +78,23 @@ def atoms_of(text, chars):
 def order_merges(candidates, rank_of, chars=()):
     """Sort tokens that may come from merging into (merges, unreachable).
 
-    candidates: [(bytes, id, rank)], rank being what rank_of() gives for the merge that makes it, best
-    first. merges: [(left, right, id)]; unreachable: [(bytes, id)]. Raises VocabularyError where no
-    training can have given this order.
+    candidates: [(bytes, id, rank)], rank being what rank_of() gives for the merge that makes it,
+    best first. merges: [(left, right, id)]; unreachable: [(bytes, id)]. Raises VocabularyError
+    where no training can have given this order.
     """
     merges, unreachable = [], []
     for text, id, rank in candidates:
         parts = merged(atoms_of(text, chars), rank_of, rank)
         if len(parts) == 2 and rank_of(*parts) == rank:
             merges.append((parts[0], parts[1], id))
-        elif merged(atoms_of(text, chars), rank_of) == [text]:
-            raise VocabularyError(
-                f"token {id} ({text!r}) is merged before what it is made of: such an order of merges"
-                " is not supported"
-            )
         else:
             unreachable.append((text, id))
+    reached = {id for _, _, id in merges}
+    unreachable = [row for row in dict.fromkeys(unreachable) if row[1] not in reached]
+    for text, id in unreachable:
+        if merged(atoms_of(text, chars), rank_of) == [text]:
+            raise VocabularyError(
+                f"token {id} ({text!r}) is merged before what it is made of: such an order is not"
+                " supported"
+            )
     return merges, unreachable

@@ -1,0 +1,167 @@
+"""`mcpgw tokenizer`: vocabularies for boards, from those of other tokenizers or from a text."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import huggingface, mgt, readers, training
+from .core import Core
+from .vocabulary import FLAGS, LOWER_STEMS, STYLES, VocabularyError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Tokenizers for boards: convert, train, look into, encode.",
+)
+
+Vocab = Annotated[Path, typer.Argument(help="A .mgt file.", exists=True, dir_okay=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The .mgt file to write.")]
+Special = Annotated[bool, typer.Option("--special", help="Recognise special tokens in the text.")]
+
+
+def _write(vocabulary, path):
+    data = mgt.pack(vocabulary)
+    Core(data)  # what a board would refuse is not written
+    path.write_bytes(data)
+    count = len(vocabulary.tokens())
+    print(f"{path}: {count:,} tokens, {len(data):,} bytes, split as {STYLES[vocabulary.style]}")
+    left = [text for text, id in vocabulary.others if id not in vocabulary.specials]
+    if left:
+        print(f"{len(left)} tokens that no text is encoded to are kept for decoding only")
+
+
+def _read(path, encoding):
+    data = path.read_bytes()
+    if data[:4] == mgt.MAGIC:
+        raise VocabularyError(f"{path} is a .mgt file already")
+    if data.lstrip()[:1] == b"{":
+        return huggingface.from_json(data)
+    if data[4 + 8 : 4 + 8 + 5] == b"<unk>":
+        return readers.llama2c(data)
+    ranks = readers.tiktoken_ranks(data)
+    encoding = encoding or path.stem
+    if encoding not in readers.ENCODINGS:
+        raise VocabularyError(
+            "ranks do not say how text is split: --encoding, one of "
+            + ", ".join(readers.ENCODINGS)
+        )
+    return readers.from_ranks(ranks, encoding)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="tiktoken's ranks, a Hugging Face tokenizer.json, or a llama2.c tokenizer.bin.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    output: Output,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="For ranks: the encoding they are of; else the file's name says it."),
+    ] = None,
+):
+    """Make a .mgt file of another tokenizer's file."""
+    _write(_read(source, encoding), output)
+
+
+@app.command()
+def train(
+    texts: Annotated[list[Path], typer.Argument(help="Text files, UTF-8.", exists=True)],
+    output: Output,
+    size: Annotated[int, typer.Option(help="Tokens at most.")] = 4096,
+    style: Annotated[str, typer.Option(help="How text is split: gpt2, cl100k or o200k.")] = "gpt2",
+    special: Annotated[
+        list[str] | None, typer.Option(help="A special token; may be repeated.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the tokenizer.json as well.")] = None,
+):
+    """Train a vocabulary from texts."""
+    text = training.train(
+        (path.read_text(errors="replace") for path in texts), size, style, special or []
+    )
+    if json:
+        json.write_text(text)
+    _write(huggingface.from_json(text.encode()), output)
+
+
+@app.command()
+def inspect(
+    file: Vocab,
+    tokens: Annotated[bool, typer.Option("--tokens", help="List the tokens.")] = False,
+):
+    """Check a .mgt file and say what is in it."""
+    data = file.read_bytes()
+    Core(data)
+    v = mgt.unpack(data)
+    rows = v.tokens()
+    print(f"{file}: {len(data):,} bytes, version {mgt.VERSION}")
+    print(f"tokens      {len(rows):,}, numbers below {max(id for _, id in rows) + 1:,}")
+    print(
+        f"merged      {len(v.merges):,}, characters {len(v.chars):,},"
+        f" whole pieces {len(v.wholes):,}"
+    )
+    print(f"longest     {max(len(text) for text, _ in rows)} bytes")
+    print(
+        f"split       {STYLES[v.style]}" + (f", {v.digits} digits at a time" if v.digits else "")
+    )
+    for flag, text in FLAGS.items():
+        if v.flags & flag:
+            print(f"            {text}")
+    specials = sorted((id, text) for text, id in v.others if id in v.specials)
+    print("special     " + (", ".join(f"{_shown(text)} {id}" for id, text in specials) or "none"))
+    print(f"begin, end  {v.bos if v.bos >= 0 else 'none'}, {v.eos if v.eos >= 0 else 'none'}")
+    if tokens:
+        for text, id in sorted(rows, key=lambda row: row[1]):
+            print(f"{id:8} {_shown(text)}")
+
+
+def _shown(text):
+    try:
+        return repr(text.decode())
+    except UnicodeDecodeError:
+        return repr(text)[1:]
+
+
+def _text(text):
+    return sys.stdin.buffer.read() if text == "-" else text.encode()
+
+
+Text = Annotated[str, typer.Argument(help="The text; - reads it from standard input.")]
+
+
+@app.command()
+def encode(file: Vocab, text: Text, special: Special = False):
+    """Print the tokens of a text, as a board gives them."""
+    print(*Core(file.read_bytes()).encode(_stems(file, _text(text)), special))
+
+
+@app.command()
+def count(file: Vocab, text: Text, special: Special = False):
+    """Print how many tokens a text has."""
+    print(Core(file.read_bytes()).count(_stems(file, _text(text)), special))
+
+
+def _stems(file, text):
+    flags = mgt.unpack(file.read_bytes()).flags
+    return text.replace("\u2581".encode(), b" ") if flags & LOWER_STEMS else text
+
+
+@app.command()
+def decode(
+    file: Vocab,
+    ids: Annotated[list[int], typer.Argument(help="Numbers of tokens.")],
+):
+    """Print the text of tokens."""
+    core = Core(file.read_bytes())
+    for id in ids:
+        data = core.token(id)
+        if data is None:
+            raise VocabularyError(f"no token {id}")
+        sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(b"\n")
