@@ -14,8 +14,9 @@ static int32_t turn(const qnn_llama_t *m, int32_t *p) {
     const int16_t *t = (const int16_t *)m->turns + (size_t)m->pos * m->size;
     for (uint32_t i = 0; i < m->size; i += 2) {
         int32_t a = p[i], b = p[i + 1], c = t[i], n = t[i + 1];
-        p[i] = a * c - b * n;
-        p[i + 1] = a * n + b * c;
+        // Each product is within 2^30; two of a hostile file's come to 2^31.
+        p[i] = (int32_t)((uint32_t)(a * c) - (uint32_t)(b * n));
+        p[i + 1] = (int32_t)((uint32_t)(a * n) + (uint32_t)(b * c));
     }
     return s - 14;
 }
