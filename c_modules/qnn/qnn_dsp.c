@@ -107,30 +107,20 @@ void qnn_dsp_conv(const qnn_conv_t *c, uint32_t from, uint32_t to) {
 }
 
 void qnn_dsp_four(const qnn_dense_t *d, const int8_t *x, uint32_t channel, int8_t *y) {
-    uint32_t row = qnn_row(d), i = 0;
-    const int8_t *w0 = d->weights + channel * row;
-    const int8_t *w1 = w0 + row;
-    const int8_t *w2 = w1 + row;
-    const int8_t *w3 = w2 + row;
-    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
-    for (; i + 4 <= d->depth; i += 4) {
-        uint32_t v = word(x + i), x0 = even(v), x1 = odd(v);
-#define ROW(k) \
-    v = word(w##k + i); \
-    a##k = qnn_smlad(x0, even(v), a##k); \
-    a##k = qnn_smlad(x1, odd(v), a##k);
-        ROW(0) ROW(1) ROW(2) ROW(3)
+    uint32_t row = qnn_row(d), i = d->depth & ~3u;
+    const int8_t *w = d->weights + channel * row;
+    int32_t sums[4] = {0};
+    if (i > 0) {
+        qnn_dsp_sums(x, w, row, i, sums);
     }
     for (; i < d->depth; i++) {
-        a0 += x[i] * w0[i];
-        a1 += x[i] * w1[i];
-        a2 += x[i] * w2[i];
-        a3 += x[i] * w3[i];
+        for (int k = 0; k < 4; k++) {
+            sums[k] += x[i] * w[k * row + i];
+        }
     }
-    y[channel] = qnn_requantise(&d->scale, channel, a0);
-    y[channel + 1] = qnn_requantise(&d->scale, channel + 1, a1);
-    y[channel + 2] = qnn_requantise(&d->scale, channel + 2, a2);
-    y[channel + 3] = qnn_requantise(&d->scale, channel + 3, a3);
+    for (int k = 0; k < 4; k++) {
+        y[channel + k] = qnn_requantise(&d->scale, channel + k, sums[k]);
+    }
 }
 
 #endif // QNN_DSP

@@ -46,6 +46,7 @@ typedef struct {
 } qnn_rows_t;
 
 void qnn_dsp_six(qnn_rows_t *op);
+void qnn_dsp_sums(const int8_t *x, const int8_t *w, uint32_t row, uint32_t n, int32_t *sums);
 
 static inline int32_t qnn_smlad(uint32_t a, uint32_t b, int32_t sum) {
     int32_t out;

@@ -173,6 +173,47 @@ next:
 
     .size qnn_dsp_six, . - qnn_dsp_six
 
+.macro CHANNEL weights, sum
+    ldr r9, [\weights], #4
+    sxtb16 r8, r9
+    sxtb16 r9, r9, ror #8
+    smlad \sum, r6, r8, \sum
+    smlad \sum, r7, r9, \sum
+.endm
+
+// void qnn_dsp_sums(const int8_t *x, const int8_t *w, uint32_t row, uint32_t n, int32_t *sums)
+// n places, a positive multiple of 4, of one position against four rows of weights.
+    .global qnn_dsp_sums
+    .type qnn_dsp_sums, %function
+    .thumb_func
+qnn_dsp_sums:
+    push {r4-r11, lr}
+    mov r6, r2
+    add r5, r0, r3
+    add r2, r1, r6
+    add r3, r2, r6
+    add r4, r3, r6
+    movs r6, #0
+    mov r10, r6
+    mov r11, r6
+    mov r12, r6
+    mov lr, r6
+places:
+    ldr r7, [r0], #4
+    sxtb16 r6, r7
+    sxtb16 r7, r7, ror #8
+    CHANNEL r1, r10
+    CHANNEL r2, r11
+    CHANNEL r3, r12
+    CHANNEL r4, lr
+    cmp r0, r5
+    bne places
+    ldr r0, [sp, #36]
+    stm r0, {r10, r11, r12, lr}
+    pop {r4-r11, pc}
+
+    .size qnn_dsp_sums, . - qnn_dsp_sums
+
 #endif
 
 #if defined(__linux__) // without this a program that the file is linked into has an executable stack

@@ -1,5 +1,6 @@
 // ADD, SUB, MUL and copies.
 
+#include "qnn_m0.h"
 #include "qnn_ops.h"
 
 uint64_t qnn_chunks(const qnn_loops_t *l) {
@@ -21,7 +22,12 @@ void qnn_chunk(const qnn_loops_t *l, uint32_t unit, qnn_chunk_t *chunk) {
     chunk->count = l->n[3] - i3 < QNN_CHUNK ? l->n[3] - i3 : QNN_CHUNK;
 }
 
-static int32_t scaled(const qnn_binary_t *b, int32_t v, int32_t multiplier, int shift) {
+static inline int32_t scaled(const qnn_binary_t *b, int32_t v, int32_t multiplier, int shift) {
+    if (b->left_shift == 20 && shift <= 0) {
+        // (v * 2^20 * multiplier + 2^30) / 2^31: with nine bits of v, two products of 32 bits say it exactly.
+        int32_t high = v * (multiplier >> 11) + ((v * (multiplier & 2047) + 1024) >> 11);
+        return qnn_divide_pot(high, -shift);
+    }
     return qnn_multiply((int32_t)((uint32_t)v << b->left_shift), multiplier, shift);
 }
 

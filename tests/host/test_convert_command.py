@@ -12,6 +12,7 @@ import pytest
 import targets
 from mcpgw import cli
 from mcpgw.convert import mgm
+from tflite_maker import Maker
 
 ROOT = targets.ROOT
 
@@ -95,8 +96,6 @@ def test_a_quantised_onnx_model(models_dir, tmp_path, capsys):
 
 
 def test_tflite_bit_for_bit(tmp_path, capsys):
-    from tflite_maker import Maker
-
     maker = Maker(3)
     x = maker.input((1, 6, 5, 3))
     source = tmp_path / "net.tflite"
@@ -106,6 +105,33 @@ def test_tflite_bit_for_bit(tmp_path, capsys):
     # A raw input is one of the model's own type.
     (tmp_path / "x.bin").write_bytes(bytes(range(90)))
     mcpgw(capsys, "run", tmp_path / "net.mgm", tmp_path / "x.bin")
+
+
+def test_other_types_and_several_inputs(tmp_path, capsys):
+    maker = Maker(5)
+    x = maker.input((1, 6, 6, 3), "float32")
+    q = maker.op("QUANTIZE", [x], maker.output((1, 6, 6, 3)), None)
+    y = maker.conv(q, 4, (3, 3))
+    real = maker.op("DEQUANTIZE", [y], maker.output(y.shape, dtype="float32"), None)
+    (tmp_path / "float.tflite").write_bytes(maker.finish([x], [real]))
+    maker = Maker(6)
+    x = maker.input((1, 8), "uint8")
+    y = maker.fully_connected(maker.op("QUANTIZE", [x], maker.output((1, 8)), None), 3)
+    y = maker.op("QUANTIZE", [y], maker.output((1, 3), dtype="uint8"), None)
+    (tmp_path / "bytes.tflite").write_bytes(maker.finish([x], [y]))
+    maker = Maker(7)
+    a, b = maker.input((1, 8)), maker.input((1, 8))
+    (tmp_path / "two.tflite").write_bytes(maker.finish([a, b], [maker.binary("ADD", a, b)]))
+    for name in ("float", "bytes", "two"):
+        text, _ = mcpgw(capsys, "convert", tmp_path / f"{name}.tflite", "--check", "--inputs", 9)
+        assert "0 of 9 differ in any output" in text
+    one = np.arange(16, dtype=np.int8).reshape(2, 8)
+    np.savez(tmp_path / "in.npz", a=one, b=-one)
+    text, _ = mcpgw(capsys, "run", tmp_path / "two.mgm", tmp_path / "in.npz", "--json")
+    assert [len(json.loads(line)) for line in text.splitlines()] == [8, 8]
+    np.save(tmp_path / "in.npy", one)
+    _, err = mcpgw(capsys, "run", tmp_path / "two.mgm", tmp_path / "in.npy", code=1)
+    assert "has one array; the model's inputs are" in err
 
 
 def test_standard_input(models_dir, tmp_path):

@@ -1,9 +1,12 @@
 """ONNX models: what they become computes what onnxruntime does, float and quantised."""
 
+import random
+
 import numpy as np
 import onnx
 import onnx_models
 import pytest
+import soak
 from mcpgw import UserError
 from mcpgw.convert import build, calibrate
 from mcpgw.convert import onnx as reader
@@ -169,3 +172,20 @@ def test_a_model_quantised_in_part_is_refused():
     source = onnx_models.model(nodes, (12,), weights).SerializeToString()
     with pytest.raises(UserError, match="quantised in part"):
         reader.read(source)
+
+
+def test_damaged_models_convert_or_are_refused(seed):
+    r = random.Random(seed)
+    sources = [onnx_models.build(case)[0].SerializeToString() for case in CASES.values()]
+    refused = 0
+    count = soak.count(500, 20_000)
+    for _ in range(count):
+        source = bytearray(r.choice(sources))
+        for _ in range(r.choice((1, 2, 3))):
+            source[r.randrange(len(source))] = r.choice((0, 1, 2, 255, r.randrange(256)))
+        try:
+            reader.read(bytes(source))
+        except UserError as error:
+            refused += 1
+            assert str(error)
+    assert count // 10 < refused < count * 9 // 10

@@ -40,11 +40,7 @@ def load_samples(path, graph):
         UserError: no such file, not numbers, or not of the inputs' shapes.
     """
     arrays = read_arrays(path)
-    names = [t.name for t in graph.inputs]
-    if isinstance(arrays, dict):
-        arrays = chosen(arrays, names, path)
-    elif len(names) != 1:
-        raise UserError(f"{path} has one array; the model's inputs are {', '.join(names)}")
+    arrays = chosen(arrays, [t.name for t in graph.inputs], path)
     axes = graph.meta.get("pre", {}).get("axes", [None] * len(arrays))
     return [
         fit(array, tensor.shape, order, f"{path}: input {tensor.name}")
@@ -53,7 +49,12 @@ def load_samples(path, graph):
 
 
 def chosen(arrays, names, path):
-    """Those of the arrays of a .npz that are the inputs: by name, or "x", or all in order."""
+    """Those of the arrays (a list, or a dict by name) that are the inputs: by name, of one input
+    also "x", or all in order."""
+    if not isinstance(arrays, dict):
+        if len(names) != 1:
+            raise UserError(f"{path} has one array; the model's inputs are {', '.join(names)}")
+        return arrays
     if set(names) <= set(arrays):
         return [arrays[name] for name in names]
     if len(names) == 1 and "x" in arrays:

@@ -154,15 +154,15 @@ def run(
         return 0
     samples = inputs.load(source, opened)
     runner = inputs.Runner(file)
-    for sample in samples:
+    for sample in zip(*samples, strict=True):
         if runner.is_classifier():
-            ranked = runner.ranked(sample)[:top]
+            ranked = runner.ranked(*sample)[:top]
             if as_json:
                 print(json.dumps([{"label": n, "score": round(s, 6)} for n, s in ranked]))
             else:
                 print("  ".join(f"{n} {s:.3f}" for n, s in ranked))
             continue
-        values = [v.ravel().round(6).tolist() for v in runner.real(sample)]
+        values = [v.ravel().round(6).tolist() for v in runner.real(*sample)]
         if as_json:
             print(json.dumps(values[0] if len(values) == 1 else values))
         else:

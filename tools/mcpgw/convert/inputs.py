@@ -18,39 +18,43 @@ def load(source, file):
 
     Args:
         source: path of a .npy, .npz, .csv or .json file, a raw one of the input's own type, or "-"
-            for JSON on standard input.
-        file: mgm.File of the model, which has one input.
+            for JSON on standard input. Several inputs: .npz, or JSON objects, by name.
+        file: mgm.File of the model.
 
     Returns:
-        Array [samples, *shape], float32, or the input's own type where that is what came.
+        A list with an array [samples, ...] for each input: float32, or the input's own type where
+        that is what came.
 
     Raises:
-        UserError: it cannot be read, or does not fit the input.
+        UserError: it cannot be read, or does not fit the inputs.
     """
     wanted = file.metadata["inputs"]
-    if len(wanted) != 1:
-        raise UserError(f"the model has {len(wanted)} inputs; mcpgw run takes one")
-    shape = list(wanted[0]["shape"])
+    shapes = [list(info["shape"]) for info in wanted]
     if file.kind != mgm.GRAPH:
-        shape = [1, *shape]
+        shapes = [[1, *shape] for shape in shapes]
     path = Path(source)
     suffix = path.suffix.lower()
     if source == "-":
-        array = _json(sys.stdin.read(), "standard input")
+        arrays = _json(sys.stdin.read(), "standard input")
     elif suffix == ".json":
-        array = _json(_text(path), source)
+        arrays = _json(_text(path), source)
     elif suffix in (".npy", ".npz", ".csv"):
         arrays = calibrate.read_arrays(path)
-        if isinstance(arrays, dict):
-            arrays = calibrate.chosen(arrays, [wanted[0]["name"]], path)
-        array = arrays[0]
+    elif len(wanted) == 1:
+        return [_raw(path, shapes[0], wanted[0]["dtype"])]
     else:
-        return _raw(path, shape, wanted[0]["dtype"])
-    dtype = np.asarray(array).dtype
-    axes = file.metadata.get("pre", {}).get("axes", [None])[0]
-    fitted = calibrate.fit(array, shape, axes, source)
-    is_raw = dtype == wanted[0]["dtype"] and dtype != np.float32
-    return fitted.astype(dtype) if is_raw else fitted
+        arrays = [None]
+    arrays = calibrate.chosen(arrays, [info["name"] for info in wanted], source)
+    axes = file.metadata.get("pre", {}).get("axes", [None] * len(wanted))
+    result = []
+    for array, info, shape, order in zip(arrays, wanted, shapes, axes, strict=True):
+        dtype = np.asarray(array).dtype
+        fitted = calibrate.fit(array, shape, order, source)
+        is_raw = dtype == info["dtype"] and dtype != np.float32
+        result.append(fitted.astype(dtype) if is_raw else fitted)
+    if len({len(x) for x in result}) != 1:
+        raise UserError(f"{source}: its inputs have different numbers of samples")
+    return result
 
 
 def _text(path):
@@ -61,7 +65,10 @@ def _text(path):
 
 def _json(text, what):
     try:
-        return np.array(json.loads(text), np.float64)
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return {name: np.array(x, np.float64) for name, x in value.items()}
+        return [np.array(value, np.float64)]
     except (ValueError, TypeError) as error:
         raise UserError(f"{what} is not JSON of numbers: {error}") from None
 
@@ -96,20 +103,23 @@ class Runner:
         self.core = kinds[self.file.kind](file)
         self.labels = self.meta.get("labels") or []
 
-    def raw(self, sample):
-        """The outputs of one sample as they are: a list of arrays."""
+    def raw(self, *sample):
+        """The outputs of one sample (an array for each input) as they are: a list of arrays."""
         if self.file.kind != mgm.GRAPH:
-            chosen, scores = self.core.run(np.asarray(sample, np.float32).reshape(-1))
+            chosen, scores = self.core.run(np.asarray(sample[0], np.float32).reshape(-1))
             self.chosen = chosen
             return [scores]
-        into = self.core.inputs[0]
-        sample = np.asarray(sample)
-        if sample.dtype != into.dtype:
-            sample = self._quantised(sample, into.dtype)
-        return self.core.run(sample.reshape(into.shape))
+        taken = []
+        for x, into, info in zip(sample, self.core.inputs, self.meta["inputs"], strict=True):
+            x = np.asarray(x)
+            if x.dtype != into.dtype:
+                x = self._quantised(x, into.dtype, info)
+            taken.append(x.reshape(into.shape))
+        return self.core.run(*taken)
 
-    def _quantised(self, sample, dtype):
-        info = self.meta["inputs"][0]
+    def _quantised(self, sample, dtype, info):
+        if dtype == np.float32:
+            return sample.astype(np.float32)
         pre = self.meta.get("pre", {})
         if pre.get("values") != "real" and np.array_equal(sample, np.trunc(sample)):
             # Whole numbers are what the input holds, unless it is said otherwise.
@@ -119,10 +129,10 @@ class Runner:
         limits = np.iinfo(dtype)
         return np.clip(q, limits.min, limits.max).astype(dtype)
 
-    def real(self, sample):
+    def real(self, *sample):
         """The outputs of one sample as real values: a list of float arrays."""
         result = []
-        for values, info in zip(self.raw(sample), self.meta["outputs"], strict=True):
+        for values, info in zip(self.raw(*sample), self.meta["outputs"], strict=True):
             if info.get("scale"):
                 values = (values.astype(np.float64) - info["zero_point"]) * info["scale"]
             result.append(np.asarray(values, np.float64))
@@ -135,9 +145,9 @@ class Runner:
             return post.get("type") != "values"
         return bool(self.labels)
 
-    def ranked(self, sample):
+    def ranked(self, *sample):
         """[(label, score)] of one sample, the best first."""
-        values = self.real(sample)[0].ravel()
+        values = self.real(*sample)[0].ravel()
         scores = shares(values, self.meta.get("post", {}))
         labels = self.labels or [str(i) for i in range(len(scores))]
         order = np.argsort(-scores, kind="stable")

@@ -15,6 +15,9 @@ from mcpgw.convert import onnx_ops, onnx_qlinear
 from mcpgw.convert.graph import Graph, Node, Tensor
 from mcpgw.convert.onnx_values import Constant, Value
 
+# What numpy and onnx raise for data that do not fit their shapes, and for attributes of no sense.
+_UNFIT = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, MemoryError)
+_UNFIT += (NotImplementedError,)
 _MOVING = ("RESHAPE", "TRANSPOSE", "SLICE", "PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D")
 _HINT = "see docs/models.md for what is supported"
 
@@ -50,8 +53,7 @@ def read(source, name=None):
         raise UserError("not an ONNX model, or one without operators")
     try:
         return Reader(onnx, model, name or "model").graph()
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
-        # What numpy and onnx raise for tensors whose data do not fit their shapes.
+    except _UNFIT as error:
         raise UserError(f"the ONNX model is damaged: {' '.join(str(error).split())}") from None
 
 
@@ -171,7 +173,7 @@ class Reader:
             outputs = self._convert(node, inputs, attrs)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        except _UNFIT as error:
             raise UserError(
                 f"{where} is used in a way that is not supported ({error}); {_HINT}"
             ) from None

@@ -89,6 +89,8 @@ def _window(call, x, kernel, ceil=False):
     if rank == 1:
         strides, dilations = [1, *strides], [1, *dilations]
         pads = [0, pads[0], 0, pads[1]]
+    if min(*strides, *dilations, *kernel) < 1 or min(pads) < 0:
+        raise UserError("strides, dilations and filters are at least 1, padding at least 0")
     sizes, padding = [], []
     for i in range(2):
         size = x.tensor.shape[1 + i]

@@ -121,9 +121,7 @@ def _estimator(path, options):
     samples = None
     if options.calibrate:
         arrays = calibrate.read_arrays(options.calibrate)
-        if isinstance(arrays, dict):
-            arrays = calibrate.chosen(arrays, ["features"], options.calibrate)
-        samples = np.asarray(arrays[0])
+        samples = np.asarray(calibrate.chosen(arrays, ["features"], options.calibrate)[0])
         if samples.ndim != 2 or not np.issubdtype(samples.dtype, np.number):
             raise UserError(f"{options.calibrate}: samples of features are rows of numbers")
     model = sklearn.from_estimator(estimator, options.name, options.labels, options.width, samples)
