@@ -1,6 +1,7 @@
 """`make bench`: what the gateway costs, and how it compares with the official SDKs.
 
-Words on the command line choose sections: pico, models, classic, model_tools, host, sdks. Exit
+Words on the command line choose sections: pico, models, classic, model_tools,
+tokenizer, host, sdks. Exit
 code 1 if a budget is exceeded or a target missed.
 """
 
@@ -19,12 +20,14 @@ import model_tools  # noqa: E402
 import models  # noqa: E402
 import pico  # noqa: E402
 import sdks  # noqa: E402
+import tokenizer  # noqa: E402
 
 SECTIONS = (
     ("emulated cycles/ms at 125 MHz, no XIP cache or flash wait modelled", pico),
     ("models: emulated boards, and the wall clock of this machine where it says so", models),
     ("trees and neighbours, on the emulated Pico", classic),
     ("models as tools, on the emulated Pico", model_tools),
+    ("tokenizer: the emulated Pico, then the wall clock of this machine", tokenizer),
     ("wall clock of this machine, the board emulated", host),
 )
 
