@@ -1,5 +1,7 @@
 #include "bpe_vocab.h"
 
+BPE_FAST
+
 // The pairs are found by perfect hashing: one place each, so that also a pair that is no token costs
 // one look. Multipliers are odd; docs/tokenizer-format.md has them too.
 uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {

@@ -19,9 +19,13 @@ static inline uint32_t bpe_u32(const uint8_t *p) {
 }
 
 // References: of 2 or 3 bytes.
-static inline uint32_t bpe_ref(const bpe_vocab_t *v, const uint8_t *p) {
+static inline uint32_t bpe_ref_of(const uint8_t *p, uint32_t ref) {
     uint32_t value = bpe_u16(p);
-    return v->ref == 2 ? value : value | (uint32_t)p[2] << 16;
+    return ref == 2 ? value : value | (uint32_t)p[2] << 16;
+}
+
+static inline uint32_t bpe_ref(const bpe_vocab_t *v, const uint8_t *p) {
+    return bpe_ref_of(p, v->ref);
 }
 
 #define BPE_REF_LIMIT(v) (1u << (8 * (v)->ref - 1))
