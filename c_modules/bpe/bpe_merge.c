@@ -51,6 +51,7 @@ static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab
     const uint8_t *from = text;
     const uint8_t *trie = v->trie;
     const uint32_t leaf = 1u << (8 * ref - 1);
+    const int plain = v->atoms == v->wholes;
     uint32_t node = bpe_ref_of(trie + (at < p->before ? (uint32_t)' ' : *text) * ref, ref);
     uint32_t length = 0;
     text++;
@@ -59,7 +60,7 @@ static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab
         uint32_t found;
         if (node & leaf) {
             found = node & ~leaf;
-            if (may_stand(v, p, at, found, (uint32_t)(text - from))) {
+            if (plain || may_stand(v, p, at, found, (uint32_t)(text - from))) {
                 *token = found;
                 return (uint32_t)(text - from);
             }
@@ -71,7 +72,7 @@ static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab
             found = bpe_ref_of(here, ref);
             here += ref;
             count &= 0x7f;
-            if (may_stand(v, p, at, found, (uint32_t)(text - from))) {
+            if (plain || may_stand(v, p, at, found, (uint32_t)(text - from))) {
                 *token = found;
                 length = (uint32_t)(text - from);
             }
