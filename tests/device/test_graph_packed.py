@@ -71,6 +71,12 @@ def files_of(name, original, target, rng, random, structured):
     }
 
 
+def made_net(name, seed):
+    """The bytes of one of NETS."""
+    maker = Maker(seed)
+    return maker.finish(*NETS[name](maker))
+
+
 def check(out, models):
     lines = [line.split() for line in out.splitlines()]
     assert [name for name, _, _ in lines] == list(models)
@@ -115,8 +121,7 @@ def test_models(target, tmp_path, data_dir, seed):
     for name in ("ad01_int8", "kws_ref_model"):
         original = (data_dir / "mlperf-tiny" / f"{name}.tflite").read_bytes()
         files |= files_of(name, original, target, rng, *runs)
-    maker = Maker(seed)
-    files |= files_of("resnet8", maker.finish(*NETS["resnet8"](maker)), target, rng, 0, runs[0])
+    files |= files_of("resnet8", made_net("resnet8", seed), target, rng, 0, runs[0])
     names = [name[:-4] for name in files if name.endswith(".mgm")]
     calls = "".join(f"run({name!r}, 100000)\n" for name in names)
     check(RUN_ON[target](tmp_path, files, SCRIPT + calls), names)
