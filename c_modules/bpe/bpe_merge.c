@@ -2,8 +2,6 @@
 
 #include "bpe_vocab.h"
 
-BPE_FAST
-
 // A token and its length in one word, and a mark.
 #define LENGTH_MASK (BPE_TOKEN_LENGTH)
 #define TOKEN_SHIFT (10)

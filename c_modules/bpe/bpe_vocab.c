@@ -1,7 +1,5 @@
 #include "bpe_vocab.h"
 
-BPE_FAST
-
 // The pairs are found by perfect hashing: one place each, so that also a pair that is no token costs
 // one look. Multipliers are odd; docs/tokenizer-format.md has them too.
 static inline __attribute__((always_inline)) uint32_t pair_by(const bpe_vocab_t *v, uint32_t a, uint32_t b,

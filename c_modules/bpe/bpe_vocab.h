@@ -5,6 +5,9 @@
 
 #include "bpe_core.h"
 
+// Before what is inlined: GCC inlines only what is compiled in the same way.
+BPE_FAST
+
 // Tokens fit in 20 bits and their lengths in 10, so that both and a mark fit in one word.
 #define BPE_TOKEN_LIMIT (1u << 20)
 // Merges on top of each other in one token.
