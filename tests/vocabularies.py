@@ -69,9 +69,6 @@ def trained(size=4096, style="gpt2"):
     """(tokenizer.json as str, .mgt file) of a vocabulary trained on the documentation and
     licences."""
     files = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "LICENSE"]
-    files += [
-        file for folder in ("mcp_gw", "tools") for file in sorted((ROOT / folder).rglob("*.py"))
-    ]
     texts = [file.read_text() for file in files]
     text = training.train(texts, size, style, [END])
     return text, mgt.pack(huggingface.from_json(text.encode()))
