@@ -28,7 +28,7 @@ def harness():
     out = ROOT / "build" / "native" / "llama_harness"
     out.parent.mkdir(parents=True, exist_ok=True)
     core = ROOT / "c_modules" / "qnn"
-    names = ("", "_step", "_attend", "_rows", "_float", "_sample", "_tables")
+    names = ("", "_step", "_attend", "_cache", "_rows", "_float", "_sample", "_tables")
     subprocess.run(
         [cc, "-std=c99", "-g", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{core}", "-o", out]
         + ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
