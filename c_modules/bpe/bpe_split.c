@@ -1,5 +1,7 @@
 #include "bpe_split.h"
 
+BPE_FAST
+
 #define S BPE_SPACE
 #define N BPE_NUMBER
 #define U BPE_UPPER
