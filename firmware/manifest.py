@@ -7,8 +7,8 @@ import os
 
 options.defaults(network=True, arrays=False)
 
-# Runs models over arrays where there is no _qnn.
-_ARRAYS = ("infer/arrays",)
+# Runs models over arrays, trees and neighbours in Python, where there is no _qnn.
+_ARRAYS = ("infer/arrays", "infer/tabular_twin")
 
 # Twins of C modules that every firmware has, and their tables.
 _TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode")

@@ -9,8 +9,10 @@ target_include_directories(usermod_qnn INTERFACE ${CMAKE_CURRENT_LIST_DIR})
 
 target_link_libraries(usermod INTERFACE usermod_qnn)
 
-# The ports build for size; these run for most of the time that a token takes.
+# The ports build for size; these run for most of the time that a token takes, or do as much for each element
+# of an image as a convolution does for several weights.
 set_source_files_properties(
-    ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_attend.c ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_step.c
+    ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_cache.c ${CMAKE_CURRENT_LIST_DIR}/qnn_llama_step.c
+    ${CMAKE_CURRENT_LIST_DIR}/qnn_elementwise.c
     PROPERTIES COMPILE_OPTIONS -O2
 )

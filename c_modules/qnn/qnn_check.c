@@ -5,11 +5,14 @@
 
 // Most MACs, or what takes about as long, of a unit.
 #define MAX_UNIT (1u << 24)
+// Most multipliers and chunks that are looked at: operators may share them, and a check cannot be cut short.
+#define MAX_LOOKS (1u << 24)
 
 typedef struct {
     const qnn_file_t *file;
     qnn_error_t *error;
     const uint8_t *p; // the operator being looked at
+    uint32_t looks;
 } check_t;
 
 static int fail(check_t *c, int code, const uint8_t *at) {
@@ -92,6 +95,10 @@ static int check_dense(check_t *c, const qnn_op_t *op, uint64_t weights) {
         || data(c, 5, n, 1)) {
         return c->error->code;
     }
+    c->looks += n;
+    if (n > MAX_LOOKS || c->looks > MAX_LOOKS) {
+        return fail_word(c, QNN_E_VALUE, 4);
+    }
     const uint8_t *multiplier = c->file->bytes + qnn_word(c->p, 4);
     const uint8_t *shift = c->file->bytes + qnn_word(c->p, 5);
     for (uint32_t i = 0; i < n; i++) {
@@ -153,6 +160,10 @@ static int check_conv(check_t *c, const qnn_op_t *op) {
     if (v->dense.layout == QNN_LAYOUT_FOURS) {
         uint32_t at = qnn_word(c->p, 2);
         uint32_t left = c->file->data_len - (at - c->file->data);
+        uint64_t lists = ((uint64_t)v->out_c + 3) / 4 * qnn_u32(c->file->bytes + at);
+        if (lists > MAX_LOOKS || (c->looks += (uint32_t)lists) > MAX_LOOKS) {
+            return fail_word(c, QNN_E_VALUE, 2);
+        }
         if (!qnn_fours_valid(c->file->bytes + at, left, v->out_c, v->dense.depth)) {
             return fail_word(c, QNN_E_DATA, 2);
         }
@@ -363,7 +374,7 @@ static int check_op(check_t *c, const uint8_t *tensors, uint32_t count, uint64_t
 }
 
 int qnn_check(const qnn_file_t *file, qnn_error_t *error) {
-    check_t c = {file, error, NULL};
+    check_t c = {file, error, NULL, 0};
     const uint8_t *body = file->bytes + file->body;
     error->code = QNN_OK;
     error->at = 0;

@@ -12,6 +12,8 @@
 typedef struct {
     mp_obj_base_t base;
     mp_obj_t buffer;
+    const uint8_t *file;
+    size_t file_size;
     int32_t *scores;
     int16_t *query;
 } model_t;
@@ -43,13 +45,27 @@ static void open_file(mp_obj_t buffer, qnn_file_t *file, unsigned kind) {
     }
 }
 
-static void *new_model(const mp_obj_type_t *type, mp_obj_t buffer, size_t size, size_t n_outputs, size_t n_features) {
+static void *new_model(const mp_obj_type_t *type, mp_obj_t buffer, const qnn_file_t *file, size_t size,
+    size_t n_outputs, size_t n_features) {
     model_t *m = mp_obj_malloc_helper(size + n_outputs * sizeof(int32_t) + n_features * sizeof(int16_t), type);
     m->buffer = buffer;
+    m->file = file->bytes;
+    m->file_size = file->size;
     m->scores = (int32_t *)((byte *)m + size);
     m->query = (int16_t *)(m->scores + n_outputs);
     memset(m->scores, 0, n_outputs * sizeof(int32_t));
     memset(m->query, 0, n_features * sizeof(int16_t));
+    return m;
+}
+
+// The object, to be run. A bytearray moves when it grows, and the model's pointers lead into it.
+static void *model(mp_obj_t self_in) {
+    model_t *m = MP_OBJ_TO_PTR(self_in);
+    mp_buffer_info_t info;
+    mp_get_buffer_raise(m->buffer, &info, MP_BUFFER_READ);
+    if (info.buf != m->file || info.len < m->file_size) {
+        mp_raise_ValueError(MP_ERROR_TEXT("model has moved"));
+    }
     return m;
 }
 
@@ -103,7 +119,7 @@ mp_obj_t qnn_trees_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_k
     if (qnn_trees_open(&trees, &file, &error) != QNN_OK) {
         qnn_raise(&error);
     }
-    trees_obj_t *self = new_model(type, args[0], sizeof(*self), trees.n_outputs, trees.features.count);
+    trees_obj_t *self = new_model(type, args[0], &file, sizeof(*self), trees.n_outputs, trees.features.count);
     self->trees = trees;
     return MP_OBJ_FROM_PTR(self);
 }
@@ -117,7 +133,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(qnn_trees_info_obj, trees_info);
 
 // predict(x) -> class, or the first score where the scores are the answer
 static mp_obj_t trees_predict(mp_obj_t self_in, mp_obj_t x) {
-    trees_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    trees_obj_t *self = model(self_in);
     take_features(&self->model, &self->trees.features, x);
     qnn_trees_run(&self->trees, self->model.query, self->model.scores);
     return answer(&self->model, self->trees.post != QNN_VALUES, qnn_trees_class(&self->trees, self->model.scores));
@@ -143,7 +159,7 @@ mp_obj_t qnn_neighbours_make_new(const mp_obj_type_t *type, size_t n_args, size_
     if (qnn_neighbours_open(&n, &file, &error) != QNN_OK) {
         qnn_raise(&error);
     }
-    neighbours_obj_t *self = new_model(type, args[0], sizeof(*self), n.n_outputs, n.features.count);
+    neighbours_obj_t *self = new_model(type, args[0], &file, sizeof(*self), n.n_outputs, n.features.count);
     self->neighbours = n;
     // Nothing to step through before begin().
     qnn_neighbours_begin(&self->search);
@@ -159,7 +175,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(qnn_neighbours_info_obj, neighbours_info);
 
 // begin(x): start a search
 static mp_obj_t neighbours_begin(mp_obj_t self_in, mp_obj_t x) {
-    neighbours_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    neighbours_obj_t *self = model(self_in);
     take_features(&self->model, &self->neighbours.features, x);
     for (unsigned i = 0; i < self->neighbours.features.count; i++) {
         if (self->model.query[i] == QNN_MISSING) {
@@ -173,7 +189,7 @@ MP_DEFINE_CONST_FUN_OBJ_2(qnn_neighbours_begin_obj, neighbours_begin);
 
 // step(budget) -> whether more remains: does about that many MACs, at least one vector
 static mp_obj_t neighbours_step(mp_obj_t self_in, mp_obj_t budget) {
-    neighbours_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    neighbours_obj_t *self = model(self_in);
     const qnn_neighbours_t *n = &self->neighbours;
     mp_int_t vectors = mp_obj_get_int(budget) / n->features.count;
     if (qnn_neighbours_step(n, &self->search, self->model.query, vectors > 0 ? (uint32_t)vectors : 1)) {
@@ -186,7 +202,7 @@ MP_DEFINE_CONST_FUN_OBJ_2(qnn_neighbours_step_obj, neighbours_step);
 
 // predict([x]) -> class, or the first mean; without x of the search whose last step() said False
 static mp_obj_t neighbours_predict(size_t n_args, const mp_obj_t *args) {
-    neighbours_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    neighbours_obj_t *self = model(args[0]);
     const qnn_neighbours_t *n = &self->neighbours;
     if (n_args > 1) {
         neighbours_begin(args[0], args[1]);

@@ -64,6 +64,10 @@ static void spread(const plane_t *p, const int8_t *x) {
     int32_t y = p->top, in_h = (int32_t)p->c->in_h;
     int16_t *to = p->plane + p->first, *end = p->plane + p->lines * p->pitch;
     if (y < 0) {
+        // With more padding than lines, `to` would go far beyond the plane.
+        if (-y >= (int32_t)p->lines) {
+            return;
+        }
         to -= y * (int32_t)p->pitch;
         y = 0;
     }

@@ -17,6 +17,8 @@ const void *qnn_table(const qnn_file_t *file, uint32_t offset, uint32_t count, u
 }
 
 int qnn_features_check(const qnn_features_t *f, const qnn_file_t *file, qnn_error_t *error) {
+    // Features share no keys: what the check takes is bounded by the size of the file.
+    uint32_t left = f->n_keys;
     for (unsigned i = 0; i < f->count; i++) {
         const qnn_feature_t *r = &f->records[i];
         if (r->zero != 0) {
@@ -28,9 +30,11 @@ int qnn_features_check(const qnn_features_t *f, const qnn_file_t *file, qnn_erro
         if (r->encoding != QNN_RANKED) {
             continue;
         }
-        if (r->first_key > f->n_keys || r->n_keys > f->n_keys - r->first_key || r->n_keys > INT16_MAX) {
+        if (r->first_key > f->n_keys || r->n_keys > f->n_keys - r->first_key || r->n_keys > INT16_MAX
+            || r->n_keys > left) {
             return qnn_fail(file, r, QNN_E_DATA, error);
         }
+        left -= r->n_keys;
         const int32_t *keys = f->keys + r->first_key;
         for (unsigned k = 1; k < r->n_keys; k++) {
             if (keys[k] <= keys[k - 1]) {

@@ -14,8 +14,9 @@ static int32_t turn(const qnn_llama_t *m, int32_t *p) {
     const int16_t *t = (const int16_t *)m->turns + (size_t)m->pos * m->size;
     for (uint32_t i = 0; i < m->size; i += 2) {
         int32_t a = p[i], b = p[i + 1], c = t[i], n = t[i + 1];
-        p[i] = a * c - b * n;
-        p[i + 1] = a * n + b * c;
+        // Each product is within 2^30; two of a hostile file's come to 2^31.
+        p[i] = (int32_t)((uint32_t)(a * c) - (uint32_t)(b * n));
+        p[i + 1] = (int32_t)((uint32_t)(a * n) + (uint32_t)(b * c));
     }
     return s - 14;
 }
@@ -53,60 +54,14 @@ static void keep(qnn_llama_t *m, uint32_t layer, const int32_t *units, qnn_real_
     }
 }
 
-// Scores of a query against all keys, times 2^8 / ln(2), in m->scores; returns the largest.
-static int32_t score(qnn_llama_t *m, const uint8_t *keys, const uint16_t *scales, qnn_real_t s, int32_t left) {
-    uint32_t n = m->pos + 1, stride = m->kv_heads * m->size;
-    int32_t most = INT32_MIN;
-    left += s.e;
-    qnn_llama_dots(m, keys, stride, n);
-    for (uint32_t t = 0; t < n; t++, scales += m->kv_heads) {
-        int32_t z = qnn_llama_mul8(m->scores[t], (int32_t)(*scales * s.m >> 16));
-        z = left > 0 ? qnn_llama_round(z, left, QNN_LLAMA_LIMIT) : z >> (left > -31 ? -left : 31);
-        m->scores[t] = z;
-        most = z > most ? z : most;
-    }
-    return most;
-}
-
-// Scores to weights of the values; returns their sum as probabilities before the values' scales.
-static uint32_t weigh(qnn_llama_t *m, const uint16_t *scales, int32_t most, uint32_t shift) {
-    uint32_t n = m->pos + 1, total = 0;
-    for (uint32_t t = 0; t < n; t++, scales += m->kv_heads) {
-        uint32_t d = (uint32_t)most - (uint32_t)m->scores[t];
-        uint32_t p = d >> 8 < 16 ? (uint32_t)qnn_llama_exp2[d & 255] >> (d >> 8) : 0;
-        total += p;
-        m->scores[t] = (int32_t)(p * *scales >> shift);
-    }
-    return total;
-}
-
-// A head's values, each times its weight.
-static void mix(const qnn_llama_t *m, const int8_t *values, int32_t *out) {
-    uint32_t n = m->pos + 1, stride = m->kv_heads * m->size;
-    for (uint32_t i = 0; i < m->size; i += 4, values += 4, out += 4) {
-        int32_t a = 0, b = 0, c = 0, d = 0;
-        const int8_t *v = values;
-        for (uint32_t t = 0; t < n; t++, v += stride) {
-            int32_t w = m->scores[t];
-            a += w * v[0];
-            b += w * v[1];
-            c += w * v[2];
-            d += w * v[3];
-        }
-        out[0] = a;
-        out[1] = b;
-        out[2] = c;
-        out[3] = d;
-    }
-}
-
 qnn_real_t qnn_llama_attend(qnn_llama_t *m, uint32_t layer, const qnn_real_t *a) {
     const uint8_t *e = qnn_llama_layer(m, layer) + QNN_LLAMA_PER_LAYER * QNN_LLAMA_ENTRY;
     const int32_t units[2] = { (int32_t)qnn_u32(e), (int32_t)qnn_u32(e + 4) };
     keep(m, layer, units, a[1], a[2]);
-    uint32_t n = m->pos + 1, size = m->size;
+    uint32_t n = m->pos + 1, size = m->size, stride = m->kv_heads * size;
     int32_t longer = m->max_positions > 512 ? qnn_llama_bits(m->max_positions - 1) - 9 : 0;
     size_t at = (size_t)layer * m->positions * m->kv_heads;
+    int32_t shift = 0;
     for (uint32_t j = 0; j < m->heads; j++) {
         uint32_t kv = j / (m->heads / m->kv_heads);
         int32_t *q = m->b1 + j * size;
@@ -116,16 +71,15 @@ qnn_real_t qnn_llama_attend(qnn_llama_t *m, uint32_t layer, const qnn_real_t *a)
         s = qnn_real_mul(qnn_real_mul(a[0], s), m->to_log2);
         qnn_llama_prepare(m, size);
         const uint16_t *scales = m->value_scales + at + kv;
-        int32_t most = score(m, m->keys + (at + kv) * size, m->key_scales + at + kv, s, units[0] + 32);
-        uint32_t largest = 0;
-        for (uint32_t t = 0; t < n; t++) {
-            uint32_t v = scales[t * m->kv_heads];
-            largest = v > largest ? v : largest;
+        qnn_llama_dots(m, m->keys + (at + kv) * size, stride, n);
+        int32_t most = qnn_llama_scores(m->scores, n, m->key_scales + at + kv, m->kv_heads, s.m, s.e + units[0] + 32);
+        if (j % (m->heads / m->kv_heads) == 0) {
+            shift = qnn_llama_bits(qnn_llama_largest_scale(scales, n, m->kv_heads)) + longer;
         }
-        int32_t shift = qnn_llama_bits(largest) + longer;
-        uint32_t total = weigh(m, scales, most, (uint32_t)shift);
+        uint32_t *weights = (uint32_t *)m->scores, count = n;
+        uint32_t total = qnn_llama_weights(weights, &count, scales, m->kv_heads, (uint32_t)most, (uint32_t)shift);
         int32_t *out = m->b2 + j * size;
-        mix(m, m->values + (at + kv) * size, out);
+        qnn_llama_mix(m->values + (at + kv) * size, stride, count, weights, out, size);
         int32_t over = qnn_llama_bits(total) - 16;
         qnn_real_t r = qnn_real((1u << 31) / (total >> over), -31 - over);
         int32_t left = 16 + r.e + shift + 7;

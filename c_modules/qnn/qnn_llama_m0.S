@@ -252,6 +252,64 @@ qnn_llama_m0_dots:
     .ltorg
     .size qnn_llama_m0_dots, . - qnn_llama_m0_dots
 
+// void qnn_llama_mix(const int8_t *values, uint32_t stride, uint32_t n, const uint32_t *weights, int32_t *out,
+//     uint32_t size)
+    .section .text.qnn_llama_mix, "ax"
+    .balign 4
+    .global qnn_llama_mix
+    .type qnn_llama_mix, %function
+    .thumb_func
+qnn_llama_mix:
+    enter
+    lsls r2, r2, #2
+    adds r2, r2, r3
+    mov r12, r2
+    mov lr, r3
+1:  movs r3, #0
+    mov r8, r3
+    mov r9, r3
+    mov r10, r3
+    mov r11, r3
+    mov r7, lr
+    cmp r7, r12
+    beq 3f
+2:  ldmia r7!, {r2}
+    // The position's four values times its weight, added to r8 to r11.
+    lsrs r4, r2, #16
+    muls r4, r1, r4
+    ldr r3, [r0, r4]
+    uxth r2, r2
+    sxtb r4, r3
+    lsls r5, r3, #16
+    asrs r5, r5, #24
+    lsls r6, r3, #8
+    asrs r6, r6, #24
+    asrs r3, r3, #24
+    muls r4, r2, r4
+    muls r5, r2, r5
+    muls r6, r2, r6
+    muls r3, r2, r3
+    add r8, r4
+    add r9, r5
+    add r10, r6
+    add r11, r3
+    cmp r7, r12
+    bne 2b
+3:  ldr r7, [sp, #36]
+    mov r3, r8
+    mov r4, r9
+    mov r5, r10
+    mov r6, r11
+    stmia r7!, {r3-r6}
+    str r7, [sp, #36]
+    adds r0, #4
+    ldr r3, [sp, #40]
+    subs r3, #4
+    str r3, [sp, #40]
+    bne 1b
+    leave
+    .size qnn_llama_mix, . - qnn_llama_mix
+
 #endif
 
 #if defined(__linux__) // without this a program that the file is linked into has an executable stack

@@ -142,6 +142,20 @@ int32_t qnn_llama_rows(const qnn_llama_t *m, const qnn_llama_tensor_t *t, int32_
 // m->scores[i] for the first n rows of keys, `stride` apart: their products with one head's activations.
 void qnn_llama_dots(qnn_llama_t *m, const uint8_t *rows, uint32_t stride, uint32_t n);
 
+// Of n products, and scales `step` apart: scores times 2^8 / ln(2). Returns the largest. m, left: scale of the query.
+int32_t qnn_llama_scores(int32_t *scores, uint32_t n, const uint16_t *scales, uint32_t step, uint32_t m, int32_t left);
+
+uint32_t qnn_llama_largest_scale(const uint16_t *scales, uint32_t n, uint32_t step);
+
+// *n scores to weights of the values; returns the sum of the probabilities. What is written over the scores is
+// weight | position << 16 of those *n whose weight is not 0: of a long text's most are.
+uint32_t qnn_llama_weights(uint32_t *scores, uint32_t *n, const uint16_t *scales, uint32_t step, uint32_t most,
+    uint32_t shift);
+
+// Sums of the values of n such positions, `stride` apart, each times its weight, for `size` places.
+void qnn_llama_mix(const int8_t *values, uint32_t stride, uint32_t n, const uint32_t *weights, int32_t *out,
+    uint32_t size);
+
 // Attention of one layer: queries in b1 and keys and values in kv, products of the layer's matrices and
 // scales a[0], a[1], a[2]; leaves activations in m->q, not yet prepared, and returns their scale.
 qnn_real_t qnn_llama_attend(qnn_llama_t *m, uint32_t layer, const qnn_real_t *a);

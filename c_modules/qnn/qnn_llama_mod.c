@@ -127,7 +127,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(qnn_llama_pos_obj, llama_pos);
 static mp_obj_t llama_rewind(mp_obj_t self_in, mp_obj_t pos) {
     llama_t *self = llama(self_in);
     mp_int_t n = mp_obj_get_int(pos);
-    if (n < 0 || (uint32_t)n > self->m.pos) {
+    if (n < 0 || n > (mp_int_t)self->m.pos) {
         mp_raise_ValueError(MP_ERROR_TEXT("no such position"));
     }
     self->m.pos = (uint32_t)n;
@@ -141,7 +141,7 @@ MP_DEFINE_CONST_FUN_OBJ_2(qnn_llama_rewind_obj, llama_rewind);
 static mp_obj_t llama_feed(size_t n_args, const mp_obj_t *args) {
     llama_t *self = llama(args[0]);
     mp_int_t id = mp_obj_get_int(args[1]);
-    if (id < 0 || (uint32_t)id >= self->m.vocab) {
+    if (id < 0 || id >= (mp_int_t)self->m.vocab) {
         mp_raise_ValueError(MP_ERROR_TEXT("no such token"));
     }
     if (self->m.pos >= self->m.positions) {

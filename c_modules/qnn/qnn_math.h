@@ -6,6 +6,15 @@
 
 #include <stdint.h>
 
+// Whether products of 64 bits are made of parts: a Cortex-M0+ would call a function for them.
+#ifndef QNN_MATH_PARTS
+#if defined(__ARM_ARCH_6M__)
+#define QNN_MATH_PARTS (1)
+#else
+#define QNN_MATH_PARTS (0)
+#endif
+#endif
+
 static inline int32_t qnn_add_wrap(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
@@ -20,17 +29,17 @@ static inline int32_t qnn_high_mul(int32_t a, int32_t b) {
     if (a == INT32_MIN && b == INT32_MIN) {
         return INT32_MAX;
     }
-#if defined(__ARM_ARCH_6M__)
-    // Multiplies give 32 bits there, and the compiler's 64 bits take four times as long as what is needed.
-    uint32_t a0 = (uint32_t)a & 0xffff, b0 = (uint32_t)b & 0xffff;
-    int32_t a1 = a >> 16, b1 = b >> 16;
-    int32_t low = a1 * (int32_t)b0 + (int32_t)(a0 * b0 >> 16), mid = (int32_t)a0 * b1;
-    uint32_t bits = ((uint32_t)low & 0xffff) + ((uint32_t)mid & 0xffff);
-    uint32_t high = (uint32_t)(a1 * b1 + (low >> 16) + (mid >> 16)) + (bits >> 16);
-    return (int32_t)((high << 1) + (((bits & 0xffff) + (1 << 14)) >> 15));
-#else
+    #if QNN_MATH_PARTS
+    int32_t ah = a >> 16, bh = b >> 16;
+    uint32_t al = a & 0xffff, bl = b & 0xffff;
+    int32_t m1 = ah * (int32_t)bl, m2 = (int32_t)al * bh;
+    uint32_t middle = ((al * bl) >> 16) + (m1 & 0xffff) + (m2 & 0xffff);
+    uint32_t high = (uint32_t)(ah * bh + (m1 >> 16) + (m2 >> 16)) + (middle >> 16);
+    // Bits 30 and 31 of the lower word; one more in bit 30 rounds.
+    return (int32_t)(high * 2 + (((middle >> 14 & 3) + 1) >> 1));
+    #else
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-#endif
+    #endif
 }
 
 // x / 2^exponent, 0 <= exponent <= 31, ties away from zero.

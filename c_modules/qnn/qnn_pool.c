@@ -8,11 +8,8 @@ typedef struct {
 
 static void clip(int64_t at, uint32_t kernel, uint32_t size, uint32_t *first, uint32_t *last) {
     int64_t end = at + kernel;
-    *first = at > 0 ? (uint32_t)at : 0;
-    *last = end < size ? (uint32_t)(end > 0 ? end : 0) : size;
-    if (*first > *last) {
-        *first = *last;
-    }
+    *first = at <= 0 ? 0 : at < size ? (uint32_t)at : size;
+    *last = end <= 0 ? 0 : end < size ? (uint32_t)end : size;
 }
 
 static window_t window(const qnn_pool_t *p, uint32_t oy, uint32_t ox) {

@@ -41,15 +41,18 @@ static int in_table(uint32_t first, uint32_t count, uint32_t total) {
 }
 
 static int check_trees(const qnn_trees_t *t, const body_t *b, const qnn_file_t *file, qnn_error_t *error) {
+    // Trees share no nodes: what a check and a run take is bounded by the size of the file.
+    uint32_t nodes = b->n_nodes;
     for (unsigned i = 0; i < t->n_trees; i++) {
         const qnn_tree_t *tree = &t->trees[i];
         if (tree->zero != 0) {
             return qnn_fail(file, tree, QNN_E_RESERVED, error);
         }
-        if (!in_table(tree->first_node, tree->n_nodes, b->n_nodes) || tree->n_leaves == 0
+        if (!in_table(tree->first_node, tree->n_nodes, b->n_nodes) || tree->n_nodes > nodes || tree->n_leaves == 0
             || !in_table(tree->first_leaf, tree->n_leaves, b->n_leaves) || tree->output >= t->n_outputs) {
             return qnn_fail(file, tree, QNN_E_DATA, error);
         }
+        nodes -= tree->n_nodes;
         if (check_nodes(t, tree, file, error) != QNN_OK) {
             return error->code;
         }

@@ -63,10 +63,16 @@ def info(buf):
 
 
 def check(buf):
-    """Raise ValueError, saying what is wrong where, unless buf holds one model of kind 1 that can
-    be run here."""
-    if info(buf)[0] != 1:
-        _wrong("a model of another kind: this firmware's engine runs graphs only", 6)
+    """Raise ValueError, saying what is wrong where, unless buf holds one model of kind 1, 2 or 3
+    that can be run here."""
+    kind = info(buf)[0]
+    if kind in (2, 3):
+        from . import tabular_twin
+
+        tabular_twin.check(buf)
+        return
+    if kind != 1:
+        _wrong("a model of another kind: this firmware's engine runs no language models", 6)
     for _ in _File(buf).operators():
         pass
 

@@ -9,9 +9,22 @@ from . import engine
 _TREES = 2
 
 
+def _types():
+    """The module with Trees and Neighbours: the C module, or the same in Python."""
+    if hasattr(engine.module, "Trees"):
+        return engine.module
+    from . import tabular_twin
+
+    return tabular_twin
+
+
 def kinds():
     """The kinds of model that this firmware has beside graphs, a tuple of int."""
-    return (2, 3) if hasattr(engine.module, "Trees") else ()
+    try:
+        _types()
+    except ImportError:
+        return ()
+    return 2, 3
 
 
 class Tabular:
@@ -19,8 +32,8 @@ class Tabular:
 
     def __init__(self, buf, kind, meta):
         self._steps = kind != _TREES
-        make = engine.module.Neighbours if self._steps else engine.module.Trees
-        self._made = make(buf)
+        types = _types()
+        self._made = (types.Neighbours if self._steps else types.Trees)(buf)
         features, scores, _ = self._made.info()
         self._x = array("f", [0.0] * features)
         self._scores = array("i", [0] * scores)

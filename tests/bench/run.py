@@ -1,8 +1,7 @@
 """`make bench`: what the gateway costs, and how it compares with the official SDKs.
 
-Words on the command line choose sections: pico, models, classic, model_tools,
-tokenizer, host, sdks. Exit
-code 1 if a budget is exceeded or a target missed.
+Words on the command line choose sections: pico, models, classic, language, model_tools, tokenizer,
+host, sdks. Exit code 1 if a budget is exceeded or a target missed.
 """
 
 import sys
@@ -16,6 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools"), str(HERE.parent), str(HERE)]
 
 import classic  # noqa: E402
 import host  # noqa: E402
+import language  # noqa: E402
 import model_tools  # noqa: E402
 import models  # noqa: E402
 import pico  # noqa: E402
@@ -26,6 +26,7 @@ SECTIONS = (
     ("emulated cycles/ms at 125 MHz, no XIP cache or flash wait modelled", pico),
     ("models: emulated boards, and the wall clock of this machine where it says so", models),
     ("trees and neighbours, on the emulated Pico", classic),
+    ("a language model: emulated Pico at 125 MHz, and this machine", language),
     ("models as tools, on the emulated Pico", model_tools),
     ("tokenizer: the emulated Pico, then the wall clock of this machine", tokenizer),
     ("wall clock of this machine, the board emulated", host),

@@ -197,6 +197,15 @@ refused(lambda: n.distance())
 print(t.predict(array('f', [5.1, 3.5, 1.4, 0.2])), t.predict(array('h', [0] * 4)))
 n.predict(array('f', [13.0] * 13))
 print(n.distance() > 0)
+file, near = bytearray(file), bytearray(near)
+t, n = _qnn.Trees(file), _qnn.Neighbours(near)
+n.begin(array('f', [13.0] * 13))
+file.extend(bytes(100000))
+near.extend(bytes(100000))
+refused(lambda: t.predict(array('h', [0] * 4)))
+refused(lambda: n.step(1))
+refused(lambda: n.predict())
+refused(lambda: n.begin(array('f', [13.0] * 13)))
 """
 
 
@@ -214,4 +223,4 @@ def test_wrong_use_is_an_error(models_dir, tmp_path):
     assert out[10] == "ValueError a feature is not a number"
     assert out[11] == "ValueError nothing was searched for"
     assert out[12] == "0 0"
-    assert out[13:] == ["True"]
+    assert out[13:] == ["True"] + ["ValueError model has moved"] * 4

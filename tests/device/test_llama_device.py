@@ -21,7 +21,7 @@ import llama_numpy  # noqa: E402
 SPEED = {"row": 35, "q8_0": 25}
 
 LOGITS = """
-import _qnn
+import _qnn, sys
 from array import array
 from binascii import a2b_base64, hexlify
 from hashlib import sha256
@@ -45,7 +45,8 @@ m.seed(5)
 print(m.sample(60000, 50000))
 for what in (lambda: m.best(), lambda: m.feed(70), lambda: m.rewind(9), lambda: m.feed(-1),
              lambda: m.logits(out), lambda: m.sample(0, 0), lambda: _qnn.Llama(buf, bytearray(99)),
-             lambda: m.logits(array('h', out)), lambda: _qnn.llama_state(buf, 0)):
+             lambda: m.logits(array('h', out)), lambda: _qnn.llama_state(buf, 0),
+             lambda: m.feed(sys.maxsize // 2 + 1), lambda: m.rewind(sys.maxsize // 2 + 1)):
     try:
         what()
         print('nothing raised')
@@ -68,6 +69,8 @@ no logits: feed() and step() come first
 state too small for one position
 no logits: feed() and step() come first
 no such number of positions
+no such token
+no such position
 """
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn import cluster, datasets, ensemble, neighbors, tree
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from threadpoolctl import threadpool_limits
 
 SETS = ("iris", "wine", "breast_cancer", "digits")
 
@@ -63,14 +64,16 @@ def fitted(make, x, y, scaler="raw"):
     estimator = make()
     if SCALERS[scaler] is not None:
         estimator = make_pipeline(SCALERS[scaler](), estimator)
-    with warnings.catch_warnings():
+    # One thread: several wait for each other on a busy machine.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         return estimator.fit(x, y)
 
 
 def class_numbers(estimator, x):
     """What the estimator predicts, as numbers of classes from 0."""
-    predicted = estimator.predict(x)
+    with threadpool_limits(1):
+        predicted = estimator.predict(x)
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     if hasattr(last, "classes_"):
         return np.searchsorted(last.classes_, predicted)

@@ -126,3 +126,35 @@ def test_whole_files_are_accepted_wherever_they_end(harness, files):
     file = files[0]
     cut = run(harness, [file[:n] for n in range(len(file))], 7)
     assert all(code != 0 for code, _, _ in cut)
+
+
+def with_copies(file, table, size, place, count):
+    """The file with many more trees or features, all like one that it has."""
+    body_at = struct.unpack_from("<I", file, 24)[0]
+    data_at, data_len = struct.unpack_from("<2I", file, 32)
+    record_at = struct.unpack_from("<I", file, body_at + table)[0]
+    records = [file[record_at + size * i :][:size] for i in range(8)]
+    copies = max(records, key=lambda record: int.from_bytes(record[2:4], "little"))
+    file = bytearray(file + bytes(-len(file) % 4))
+    struct.pack_into("<I", file, body_at + table, len(file))
+    struct.pack_into("<H", file, body_at + place, count)
+    file += copies * count
+    struct.pack_into("<I", file, 8, len(file))
+    struct.pack_into("<I", file, 36, len(file) - data_at)
+    return bytes(file)
+
+
+def test_work_is_bounded_by_the_size_of_a_file(harness, files):
+    """Neither trees nor features may all be the same nodes or keys."""
+    forest = next(file for file in files if _counts(file)[2] > 8)
+    trees = with_copies(forest, 12, 16, 4, 60000)
+    keys = with_copies(forest, 8, 24, 0, 30000)
+    for file in (trees, keys):
+        code, at, _ = run(harness, [file], 1)[0]
+        assert code == 14
+        assert at > len(forest) // 2
+
+
+def _counts(file):
+    """Features, scores and trees."""
+    return struct.unpack_from("<3H", file, struct.unpack_from("<I", file, 24)[0])

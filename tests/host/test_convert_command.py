@@ -1,11 +1,13 @@
 """`mcpgw convert` and `mcpgw run`: what they print and write, and a line for what is wrong."""
 
+import importlib.util
 import json
 import re
 import subprocess
 import sys
 
 import joblib
+import llama_models
 import numpy as np
 import onnx_models
 import pytest
@@ -168,6 +170,17 @@ def test_a_language_model(data_dir, tmp_path, capsys):
     assert "knows no runtime for language models" in err
 
 
+def test_gguf(tmp_path, capsys, seed):
+    model = llama_models.spec("grouped", seed)
+    source = llama_models.gguf_file(tmp_path / "model.gguf", model, "Q8_0")
+    text, _ = mcpgw(capsys, "convert", source, "--name", "small")
+    assert "small, llama from gguf" in text
+    assert mgm.read((tmp_path / "model.mgm").read_bytes()).kind == mgm.LLAMA
+    (tmp_path / "bad.gguf").write_bytes(source.read_bytes()[:200])
+    _, err = mcpgw(capsys, "convert", tmp_path / "bad.gguf", code=1)
+    assert err.startswith("mcpgw: ") and "internal error" not in err
+
+
 @pytest.mark.parametrize(
     "args, what",
     [
@@ -205,6 +218,16 @@ def test_what_is_wrong_is_said_in_a_line(args, what, models_dir, tmp_path, monke
     line = err.splitlines()[-1]
     assert line.startswith("mcpgw: ")
     assert re.search(what, line), line
+
+
+def test_without_numpy(models_dir, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "numpy" else find(name, *a)
+    )
+    for args in (("convert", models_dir / "iris-forest.joblib"), ("run", "model.mgm", "-")):
+        _, err = mcpgw(capsys, *args, code=1)
+        assert err == "mcpgw: numpy is not installed: pip install 'mcpgw[convert]'\n"
 
 
 def test_wrong_options(models_dir, capsys):

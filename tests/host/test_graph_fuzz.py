@@ -15,6 +15,7 @@ from mcpgw.convert import graph_file, mgm, tflite
 from mcpgw.convert.build import build
 from mcpgw.convert.mgm import FormatError
 from mcpgw.convert.pack import packer
+from mcpgw.convert.run import GraphModel
 from targets import ROOT
 from tflite_maker import Maker
 
@@ -197,6 +198,51 @@ def test_unaligned_memory_is_refused():
         address = memory.ctypes.data + shift
         code = lib.qnn_open(ctypes.byref(header), address, len(file), ctypes.byref(error))
         assert (code == 0) == (address % 4 == 0)
+
+
+@pytest.mark.parametrize("code", [4, 5], ids=["average", "max"])
+def test_windows_far_outside_of_the_input(code):
+    """Where a stride leads beyond 2^32, no place of the input lies under the window."""
+    rows, pad = 65600, 65534
+    dims = ((1, 2, 1, 1), (1, rows, 1, 1))
+    body = struct.pack("<4H2I", 2, 1, 1, 1, 0, 0)
+    for offset, shape in zip((0, 8), dims, strict=True):
+        size = int(np.prod(shape))
+        body += struct.pack("<II2BHfiI6I", offset, size, 0, 4, 0, 1.0, 0, 0, *shape, 1, 1)
+    body += struct.pack("<2H", 0, 1)
+    # Kernel 1x1, strides 65535 and 1.
+    body += struct.pack("<2B3H2B2b", code, 0, 6, 0, 1, 0, 0, -128, 127)
+    body += struct.pack("<6H", 1, 1, 65535, 1, pad, 0)
+    file = mgm.write(mgm.GRAPH, {"name": "far"}, body, b"", 8 + rows, 0)
+    assert graph_file.read(file)
+    found = GraphModel(file).run(np.full(dims[0], 7, np.int8))[0].reshape(-1)
+    # 65538 * 65535 - pad is 2^32.
+    assert np.flatnonzero(found == 7).tolist() == [1]
+
+
+@pytest.mark.parametrize("operators", [279, 280])
+def test_a_check_ends_soon(operators):
+    """Operators may share their multipliers; together they have at most 2^24."""
+    channels = 60000
+    data = bytes(8 * channels)
+    body = struct.pack("<4H2I", 2, operators, 1, 1, 0, 0)
+    for offset, shape in ((0, (1, 1)), (8, (1, channels))):
+        size = int(np.prod(shape))
+        body += struct.pack("<II2BHfiI6I", offset, size, 0, 2, 0, 1.0, 0, 0, *shape, *[1] * 4)
+    body += struct.pack("<2H", 0, 1)
+
+    def whole(at):
+        dense = struct.pack("<2B3H4I4b3I", 1, 0, 10, 0, 1, *[at] * 4, 0, 0, -128, 127, 0, 0, 0)
+        return body + dense * operators
+
+    file = mgm.write(mgm.GRAPH, {"name": "same"}, whole, data, 8 + channels, 0)
+    refused = operators * channels > 1 << 24
+    assert (python_says(file) is not None) == refused
+    if refused:
+        with pytest.raises(FormatError):
+            GraphModel(file)
+    else:
+        GraphModel(file)
 
 
 def _small():

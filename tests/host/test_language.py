@@ -13,8 +13,6 @@ from mcp_gw.infer.model import ModelError
 from mcp_gw.infer.store import Store
 from mcp_gw.infer.tokenizer import Tokenizer
 
-DRAWN = {"temperature": 1.2, "seed": 4}
-
 
 @pytest.fixture
 def files(seed):
@@ -24,6 +22,16 @@ def files(seed):
 @pytest.fixture
 def language(files):
     return language_models.load(*files, positions=40)
+
+
+@pytest.fixture
+def drawn(language):
+    """Options with which the text after "ab" and after "ba" does not end by itself before long."""
+    for seed in range(1000):
+        options = {"temperature": 1.2, "seed": seed}
+        if all(len(plain(language, prompt, 24, **options)[0]) == 24 for prompt in ("ab", "ba")):
+            return options
+    raise AssertionError("this model ends every text at once")
 
 
 def plain(language, prompt, count, **options):
@@ -50,7 +58,10 @@ def plain(language, prompt, count, **options):
     return ids, "".join(decoder.feed(id) for id in ids) + decoder.finish()
 
 
-@pytest.mark.parametrize("options", ({}, DRAWN, {"temperature": 0.7, "top_p": 0.6, "seed": 99}))
+@pytest.mark.parametrize(
+    "options",
+    ({}, {"temperature": 1.2, "seed": 4}, {"temperature": 0.7, "top_p": 0.6, "seed": 99}),
+)
 @pytest.mark.parametrize("prompt", ("", "ab", "ab é ba"))
 def test_text_is_the_cores(language, prompt, options):
     ids, wanted = plain(language, prompt, 20, **options)
@@ -79,24 +90,24 @@ def test_the_cache_is_used_again(language, monkeypatch):
     assert "".join(text) == first
 
 
-def test_stop_strings(language):
-    whole = "".join(language.generate("ab", max_tokens=24, **DRAWN))
+def test_stop_strings(language, drawn):
+    whole = "".join(language.generate("ab", max_tokens=24, **drawn))
     assert len(whole) > 10
     for at in range(1, len(whole) - 1):
         for length in (1, 2, 3, 5):
             stop = whole[at : at + length]
-            text = language.generate("ab", max_tokens=24, stop=("never there", stop), **DRAWN)
+            text = language.generate("ab", max_tokens=24, stop=("never there", stop), **drawn)
             assert "".join(text) == whole[: whole.find(stop)]
             assert text.reason == "stop"
     # What only looked like one comes out in the end.
     stop = whole[-2:] + "\0"
-    text = language.generate("ab", max_tokens=24, stop=stop, **DRAWN)
+    text = language.generate("ab", max_tokens=24, stop=stop, **drawn)
     assert "".join(text) == whole
     assert text.reason == "length"
 
 
-def test_ends(language, monkeypatch):
-    text = language.generate("ab", max_tokens=1)
+def test_ends(language, drawn, monkeypatch):
+    text = language.generate("ab", max_tokens=1, **drawn)
     assert len(list(text)) <= 1
     assert (text.reason, text.tokens) == ("length", 1)
     # No position is left: prompt and text fill the cache.
@@ -105,11 +116,11 @@ def test_ends(language, monkeypatch):
         pass
     if text.reason == "length":
         assert text.prompt_tokens + text.tokens == 40
-    with pytest.raises(ModelError, match="the prompt takes 51 tokens of 40"):
+    with pytest.raises(ModelError, match=r"the prompt takes \d+ tokens of 40"):
         language.generate("é" * 50)
     now = iter(range(0, 100000, 300))
     monkeypatch.setattr(module, "ticks_ms", lambda: next(now))
-    text = language.generate("ab", max_ms=2000, **DRAWN)
+    text = language.generate("ab", max_ms=2000, **drawn)
     list(text)
     assert text.reason == "time"
     text = language.generate("ab ba ab ba", max_ms=1)
@@ -117,11 +128,11 @@ def test_ends(language, monkeypatch):
     assert (text.reason, text.tokens) == ("time", 0)
 
 
-def test_one_text_at_a_time(language):
-    first = language.generate("ab", **DRAWN)
+def test_one_text_at_a_time(language, drawn):
+    first = language.generate("ab", **drawn)
     next(first)
     assert language.busy
-    second = language.generate("ba", **DRAWN)
+    second = language.generate("ba", **drawn)
     assert (first.reason, list(first)) == ("closed", [])
     assert next(second)
     with pytest.raises(ModelError, match="it is running"):
@@ -159,9 +170,9 @@ def test_others_run_meanwhile(language, monkeypatch):
     assert language.runs == 2
 
 
-def test_a_cancelled_text_leaves_the_language_free(language):
+def test_a_cancelled_text_leaves_the_language_free(language, drawn):
     async def main():
-        task = asyncio.create_task(language.acomplete("ab", max_tokens=30, **DRAWN))
+        task = asyncio.create_task(language.acomplete("ab", max_tokens=30, **drawn))
         while not language.busy:
             await asyncio.sleep(0)
         task.cancel()
@@ -209,7 +220,7 @@ def test_files_and_stores(files, tmp_path):
     ]
     for one in two:
         assert (one.meta["name"], one.kind, one.size) == ("narrow", 4, len(model))
-        assert 3000 < one.arena_bytes < 30000
+        assert one.arena_bytes == native_llama.llama_state(model, 30)[1]
         store.add(one.name, one)
     store.cap = two[0].arena_bytes + 100
     texts = ["".join(one.generate("ab", max_tokens=4)) for one in (*two, two[0])]

@@ -28,7 +28,7 @@ def harness():
     out = ROOT / "build" / "native" / "llama_harness"
     out.parent.mkdir(parents=True, exist_ok=True)
     core = ROOT / "c_modules" / "qnn"
-    names = ("", "_step", "_attend", "_rows", "_float", "_sample", "_tables")
+    names = ("", "_step", "_attend", "_cache", "_rows", "_float", "_sample", "_tables")
     subprocess.run(
         [cc, "-std=c99", "-g", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{core}", "-o", out]
         + ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -148,3 +148,22 @@ def test_cut_files(harness, files):
         assert run(harness, [file + b"more"], 1) == [whole]
         cut = [file[:n] for n in (*range(0, 120), *range(120, len(file), len(file) // 40))]
         assert all(code for code, _, _ in run(harness, cut, 1))
+
+
+def test_turning_by_what_is_no_angle(harness):
+    """Keys of -2^15 after their shift, sine and cosine of -2: products that add up to 2^31."""
+    file = bytearray(llama.lower(llama_models.spec("small", 1), "row", positions=12))
+    body_at = struct.unpack_from("<I", file, 24)[0]
+    struct.pack_into("<I", file, body_at + 32, 1)
+    for entry, rows in ((0, 70), (5, 16)):
+        _, data, scales, _ = struct.unpack_from("<4I", file, body_at + 64 + 16 * entry)
+        file[data : data + 32 * rows] = (b"\xff" if entry == 0 else b"\x00") * 32 * rows
+        # 128 * 127 * 32 * 16513 / 256 is a little less than 2^25, and rounded down.
+        struct.pack_into(f"<{rows}h", file, scales, *[16513] * rows)
+    gains = struct.unpack_from("<I", file, body_at + 64 + 16 * 3 + 4)[0]
+    struct.pack_into("<32h", file, gains, *[1000] * 32)
+    turns = struct.unpack_from("<I", file, body_at + 44)[0]
+    struct.pack_into("<96h", file, turns, *[-32768] * 96)
+    code, _, checksum = run(harness, [bytes(file)], 3)[0]
+    assert code == 0
+    assert checksum != run(harness, [bytes(file)], 4)[0][2]

@@ -174,6 +174,7 @@ def test_a_model_quantised_in_part_is_refused():
         reader.read(source)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_damaged_models_convert_or_are_refused(seed):
     r = random.Random(seed)
     sources = [onnx_models.build(case)[0].SerializeToString() for case in CASES.values()]

@@ -1,5 +1,6 @@
 """`mcpgw convert` and `mcpgw run`."""
 
+import importlib.util
 import json
 import sys
 import time
@@ -22,6 +23,12 @@ ROUNDING = typer.Option(
     help="source: as the source's runtime; tflite: ONNX models as TFLite, fast on a Cortex-M4"
 )
 WIDTH = typer.Option(help="nearest neighbours: bytes of a value, 1 or 2", min=1, max=2)
+
+
+def _need_packages():
+    """A line for who has installed mcpgw without what converters need."""
+    if importlib.util.find_spec("numpy") is None:
+        raise UserError("numpy is not installed: pip install 'mcpgw[convert]'")
 
 
 def convert(
@@ -49,6 +56,7 @@ def convert(
 
     A .joblib or pickle file runs code of its author when it is read: convert only your own.
     """
+    _need_packages()
     from mcpgw.convert import report, sources
     from mcpgw.convert.pack import TARGETS
 
@@ -137,6 +145,7 @@ def run(
     Prints a line for each sample: the best classes with their scores, or the output's values. A
     language model continues INPUT.
     """
+    _need_packages()
     from mcpgw.convert import inputs, mgm
 
     if not model.is_file():

@@ -15,6 +15,7 @@ _WIDTHS = (1, 1, 2, 4, 4)
 MAX_DEPTH = 65536
 MAX_POOL = MAX_MEAN = 1 << 23
 MAX_UNIT = 1 << 24  # MACs, or what takes as long, of the smallest piece of an operator
+MAX_LOOKS = 1 << 24  # multipliers and chunks of all operators
 CHUNK = 64
 
 _DENSE = ("weights", "bias", "multiplier", "shift", "zeros", "scratch_at", "scratch", "flags")
@@ -89,6 +90,7 @@ class _Reader:
         self.raw = raw
         self.file = mgm.read(raw)
         self.tensors = []
+        self.looks = 0
 
     def read(self):
         if self.file.kind != mgm.GRAPH:
@@ -231,10 +233,14 @@ def _dense(reader, o, p, x, y):
         ("shift", n, 1),
     ):
         reader.data(p[name], length, align)
+    reader.looks += n
     if o.layout == graph_layouts.FOURS:
         end = sum(reader.file.sections[2])
         lists = reader.raw[p["weights"] : end]
+        reader.looks += -(-channels // 4) * int.from_bytes(lists[:4], "little")
+        _need(reader.looks <= MAX_LOOKS, "too much to check")
         _need(graph_layouts.lists_fit(lists, channels, depth), "data")
+    _need(reader.looks <= MAX_LOOKS, "too much to check")
     multipliers = np.frombuffer(reader.raw, "<u4", n, p["multiplier"])
     shifts = np.frombuffer(reader.raw, np.int8, n, p["shift"])
     _need(multipliers.max() < 2**31 and shifts.min() >= -31 and shifts.max() <= 30, "multipliers")

@@ -51,7 +51,7 @@ _ELEMENTS = {AVERAGE_POOL_2D: 12, MAX_POOL_2D: 12, SOFTMAX: 250, "other": 30}
 BOARDS = {
     "rp2040": Board(
         mhz=125,
-        macs={FULLY_CONNECTED: 3.7, CONV_2D: 5.2, DEPTHWISE_CONV_2D: 10, **_ELEMENTS},
+        macs={FULLY_CONNECTED: 3.6, CONV_2D: 4.2, DEPTHWISE_CONV_2D: 7, **_ELEMENTS},
         plain={FULLY_CONNECTED: 12, CONV_2D: 14, DEPTHWISE_CONV_2D: 39},
         once=1500,
         feature=180,
@@ -62,7 +62,7 @@ BOARDS = {
     ),
     "cortex-m4": Board(
         mhz=100,
-        macs={FULLY_CONNECTED: 1.4, CONV_2D: 1.7, DEPTHWISE_CONV_2D: 3.5, **_ELEMENTS},
+        macs={FULLY_CONNECTED: 1.9, CONV_2D: 1.6, DEPTHWISE_CONV_2D: 3, **_ELEMENTS},
         plain={},
         once=1000,
         feature=70,

@@ -37,6 +37,8 @@ class _Model:
         size = ctypes.c_size_t(len(file))
         at = self._file.ctypes.data_as(ctypes.c_void_p)
         if self._lib.qnn_open(self._head, at, size, ctypes.byref(error)) == 0:
+            if file[6] != self._kind:
+                raise FormatError("a model of another kind", 6)
             self._open(self._model, self._head, ctypes.byref(error))
         if error.code:
             raise FormatError(self._lib.qnn_error_text(error.code).decode(), error.at)
@@ -63,6 +65,8 @@ class _Model:
 class Trees(_Model):
     """A file of kind 2."""
 
+    _kind = 2
+
     def _open(self, *args):
         return self._lib.qnn_trees_open(*args)
 
@@ -73,6 +77,8 @@ class Trees(_Model):
 
 class Neighbours(_Model):
     """A file of kind 3."""
+
+    _kind = 3
 
     def _open(self, *args):
         return self._lib.qnn_neighbours_open(*args)

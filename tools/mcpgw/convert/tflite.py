@@ -117,6 +117,8 @@ class _Reader:
             name = f"custom {(code.CustomCode() or b'').decode(errors='replace')}"
         inputs = [self.tensor(i) for i in op.InputsAsNumpy()]
         outputs = [self.tensor(i) for i in op.OutputsAsNumpy()]
+        if not outputs or None in outputs:
+            raise UserError(f"the TFLite model is damaged: {name} has no output")
         reader = _READERS.get(name)
         attrs = reader(self, op, inputs) if reader else {}
         if name in _DATA_INPUT:
