@@ -12,6 +12,7 @@ import pytest
 import tiktoken
 from mcpgw import UserError
 from mcpgw.tokenizer import huggingface, mgt, readers, training
+from mcpgw.tokenizer.vocabulary import CL100K, PREFIX, PREFIX_EACH, SPACES, TRAILING, Vocabulary
 from tiktoken_ext import openai_public
 
 ROOT = Path(__file__).parents[1]
@@ -68,9 +69,46 @@ def trained(size=4096, style="gpt2"):
     """(tokenizer.json as str, .mgt file) of a vocabulary trained on the documentation and
     licences."""
     files = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "LICENSE"]
-    files += [
-        file for folder in ("mcp_gw", "tools") for file in sorted((ROOT / folder).rglob("*.py"))
-    ]
     texts = [file.read_text() for file in files]
     text = training.train(texts, size, style, [END])
     return text, mgt.pack(huggingface.from_json(text.encode()))
+
+
+def characters():
+    """A vocabulary with characters, byte fallback and a space before texts."""
+    chars = [("é", 256), ("漢", 257), ("😀", 258)]
+    merges = [
+        (b" ", b"a", 300),
+        ("é".encode(), b"a", 301),
+        (b" a", "éa".encode(), 302),
+        (b"a", b"a", 303),
+    ]
+    return Vocabulary(
+        style=SPACES,
+        flags=PREFIX | PREFIX_EACH,
+        byte_ids=list(range(256)),
+        chars=[(text.encode(), id) for text, id in chars],
+        others=[(b"<s>", 400), (b"<s><s>x", 401), (b"unreachable", 402)],
+        specials={400, 401},
+        merges=merges,
+        bos=400,
+    )
+
+
+def words():
+    """A vocabulary split as cl100k_base is. It and characters() are in tests/unit, as files."""
+    made = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), (" ", "w"), ("o", "r")]
+    made += [(" w", "or"), ("l", "d"), (" wor", "ld"), ("0", "0"), ("00", "0"), ("\n", "\n")]
+    made += [(" ", " "), ("  ", "  "), ("    ", "  "), ("\xc3", "\xa9")]
+    return Vocabulary(
+        style=CL100K,
+        digits=3,
+        flags=TRAILING,
+        byte_ids=[*range(1, 256), 0],
+        others=[(b"<|end|>", 900), (b"<|end|><|end|>", 901)],
+        specials={900, 901},
+        merges=[
+            (a.encode("latin-1"), b.encode("latin-1"), 256 + at) for at, (a, b) in enumerate(made)
+        ],
+        eos=900,
+    )

@@ -18,6 +18,13 @@
 #include <stdint.h>
 
 #define BPE_NONE UINT32_MAX
+
+// Firmware is compiled for size; the files with the inner loops are not.
+#if defined(__GNUC__) && !defined(__clang__)
+#define BPE_FAST _Pragma("GCC optimize (\"O2\")")
+#else
+#define BPE_FAST
+#endif
 #define BPE_TOKEN_LENGTH (1023) // bytes at most
 
 // How a text is cut into pieces that are encoded for themselves.

@@ -30,7 +30,7 @@ static void begin(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t 
 }
 
 // Whether this token, found at place `at`, may stand there: some stand only for whole pieces.
-static int may_stand(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t token, uint32_t length) {
+static inline int may_stand(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t token, uint32_t length) {
     return token < v->atoms || token >= v->wholes || (at == 0 && length == p->size);
 }
 
@@ -39,21 +39,83 @@ static int is_lead(const bpe_vocab_t *v, uint32_t token) {
     return token >= 0xc0 && token < 256 && v->atoms > 256;
 }
 
-// The longest token at place `at` of at most `limit` bytes. Returns its length, 0 if there is none.
-static uint32_t longest(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t limit, uint32_t *token) {
-    bpe_walk_t w;
-    begin(v, p, at, limit, &w);
+// longest() for references of `ref` bytes. What bpe_walk_next() does, in registers: nearly all the time
+// of a board goes into this and into pairs.
+static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab_t *v, const piece_t *p,
+    uint32_t at, uint32_t limit, uint32_t *token, const uint32_t ref) {
+    const uint8_t *text = p->text + at - p->before;
+    uint32_t left = p->size - at;
+    const uint8_t *end = text + (left < limit ? left : limit);
+    const uint8_t *from = text;
+    const uint8_t *trie = v->trie;
+    const uint32_t leaf = 1u << (8 * ref - 1);
+    const int plain = v->atoms == v->wholes;
+    uint32_t node = bpe_ref_of(trie + (at < p->before ? (uint32_t)' ' : *text) * ref, ref);
     uint32_t length = 0;
+    text++;
     for (;;) {
-        uint32_t found = bpe_walk_next(v, &w);
-        if (found == BPE_NONE) {
+        BPE_STEP();
+        uint32_t found;
+        if (node & leaf) {
+            found = node & ~leaf;
+            if (plain || may_stand(v, p, at, found, (uint32_t)(text - from))) {
+                *token = found;
+                return (uint32_t)(text - from);
+            }
             return length;
         }
-        if (may_stand(v, p, at, found, w.length)) {
-            length = w.length;
-            *token = found;
+        const uint8_t *here = trie + node;
+        uint32_t count = *here++;
+        if (count & BPE_NODE_TOKEN) {
+            found = bpe_ref_of(here, ref);
+            here += ref;
+            count &= 0x7f;
+            if (plain || may_stand(v, p, at, found, (uint32_t)(text - from))) {
+                *token = found;
+                length = (uint32_t)(text - from);
+            }
         }
+        if (text == end) {
+            return length;
+        }
+        if (count > BPE_NODE_MANY) {
+            count -= BPE_NODE_MANY;
+            if (count > (uint32_t)(end - text)) {
+                return length;
+            }
+            for (; count > 0; count--) {
+                BPE_STEP();
+                if (*text++ != *here++) {
+                    return length;
+                }
+            }
+            node = bpe_ref_of(here, ref);
+            continue;
+        }
+        if (count == BPE_NODE_MANY) {
+            count += *here++;
+        }
+        uint32_t wanted = *text++;
+        const uint8_t *low = here;
+        for (uint32_t rest = count; rest > 1;) {
+            uint32_t half = rest / 2;
+            if (low[half] <= wanted) {
+                low += half;
+                rest -= half;
+            } else {
+                rest = half;
+            }
+        }
+        if (*low != wanted) {
+            return length;
+        }
+        node = bpe_ref_of(here + count + (uint32_t)(low - here) * ref, ref);
     }
+}
+
+// The longest token at place `at` of at most `limit` bytes. Returns its length, 0 if there is none.
+static uint32_t longest(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t limit, uint32_t *token) {
+    return v->ref == 2 ? longest_by(v, p, at, limit, token, 2) : longest_by(v, p, at, limit, token, 3);
 }
 
 static int is_blank(uint8_t c) {
@@ -91,14 +153,15 @@ int bpe_give(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token, uint32_t size
 }
 
 // Cover a piece with the longest tokens, going back where one would not stay apart from the one before.
-static int cover(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from, uint32_t limit) {
+// token, length: the longest at its beginning.
+static int cover(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from, uint32_t limit, uint32_t token,
+    uint32_t length) {
     uint32_t *stack = job->work;
     uint32_t *dead = job->work + limit; // places from which there is no way on
     for (uint32_t i = 0; i <= p->size / 32; i++) {
         dead[i] = 0;
     }
-    uint32_t depth = 0, at = 0, token = 0;
-    uint32_t length = longest(v, p, 0, BPE_NONE, &token);
+    uint32_t depth = 0, at = 0;
     for (;;) {
         BPE_STEP();
         if (length == 0) {
@@ -268,12 +331,11 @@ uint32_t bpe_work_size(const bpe_vocab_t *v) {
 
 int bpe_merge(const bpe_vocab_t *v, bpe_job_t *job, uint32_t at, uint32_t end, uint32_t before) {
     piece_t p = { job->text + at, end - at + before, before };
-    if (p.size <= v->longest) {
-        uint32_t token = 0;
-        if (longest(v, &p, 0, BPE_NONE, &token) == p.size) {
-            return bpe_give(v, job, token, end - at, end);
-        }
-    }
     uint32_t limit = job->work_size - job->work_size / 16;
-    return p.size <= limit ? cover(v, job, &p, at, limit) : read_through(v, job, &p, at);
+    if (p.size > limit) {
+        return read_through(v, job, &p, at);
+    }
+    uint32_t token = 0;
+    uint32_t length = longest(v, &p, 0, BPE_NONE, &token);
+    return length == p.size ? bpe_give(v, job, token, end - at, end) : cover(v, job, &p, at, limit, token, length);
 }

@@ -1,5 +1,7 @@
 #include "bpe_split.h"
 
+BPE_FAST
+
 #define S BPE_SPACE
 #define N BPE_NUMBER
 #define U BPE_UPPER
@@ -109,9 +111,13 @@ static uint32_t look(bpe_split_t *s, uint32_t at, uint32_t *next) {
 
 // The end of the run of characters of these classes.
 static uint32_t run(bpe_split_t *s, uint32_t at, uint32_t set) {
+    const uint8_t *text = s->text;
     for (;;) {
-        while (at < s->end && s->text[at] < 0x80 && (set >> ascii[s->text[at]] & 1)) {
+        while (at < s->end && text[at] < 0x80) {
             BPE_STEP();
+            if (!(set >> ascii[text[at]] & 1)) {
+                return at;
+            }
             at++;
         }
         uint32_t next;
@@ -213,7 +219,17 @@ static uint32_t line_ends(bpe_split_t *s, uint32_t at, int slash) {
     }
 }
 
+// Whether an ASCII letter stands at `at`.
+static int is_letter(const bpe_split_t *s, uint32_t at) {
+    return at < s->end && s->text[at] < 0x80 && (LETTERS >> ascii[s->text[at]] & 1);
+}
+
 static uint32_t piece_gpt2(bpe_split_t *s, uint32_t at) {
+    // Most often it is a word.
+    uint32_t first = s->text[at] == ' ' ? at + 1 : at;
+    if (is_letter(s, first)) {
+        return run(s, first + 1, LETTERS);
+    }
     uint32_t end = contraction(s, at, 0);
     if (end > at) {
         return end;
@@ -261,6 +277,10 @@ static int before_word(const bpe_split_t *s, uint32_t at, uint32_t kind) {
 }
 
 static uint32_t piece_cl100k(bpe_split_t *s, uint32_t at) {
+    uint32_t first = s->text[at] == ' ' ? at + 1 : at;
+    if (is_letter(s, first)) {
+        return run(s, first + 1, LETTERS);
+    }
     uint32_t end = contraction(s, at, 1);
     if (end > at) {
         return end;

@@ -2,7 +2,8 @@
 
 // The pairs are found by perfect hashing: one place each, so that also a pair that is no token costs
 // one look. Multipliers are odd; docs/tokenizer-format.md has them too.
-uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {
+static inline __attribute__((always_inline)) uint32_t pair_by(const bpe_vocab_t *v, uint32_t a, uint32_t b,
+    const uint32_t ref, const uint32_t bits) {
     BPE_STEP();
     if (v->slot_count == 0) {
         return BPE_NONE;
@@ -16,20 +17,28 @@ uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {
     uint32_t high = x >> 16, low = x & 0xffff;
     uint32_t wide = v->slot_count >> 16, narrow = v->slot_count & 0xffff;
     uint32_t middle = high * narrow + (low * narrow >> 16);
-    uint32_t slot = high * wide + (middle >> 16) + (((middle & 0xffff) + low * wide) >> 16);
-    uint32_t token = bpe_ref(v, v->slots + slot * v->ref);
+    uint32_t slot = middle >> 16;
+    if (wide > 0) {
+        slot = high * wide + slot + (((middle & 0xffff) + low * wide) >> 16);
+    }
+    uint32_t token = bpe_ref_of(v->slots + slot * ref, ref);
     if (token - v->merges >= v->tokens - v->merges) {
         return BPE_NONE; // an empty slot
     }
     uint32_t left, right;
-    bpe_split(v, token, &left, &right);
+    bpe_split_of(v->splits + (token - v->merges) * (bits / 4), bits, &left, &right);
     return left == a && right == b ? token : BPE_NONE;
 }
 
-int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
+uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b) {
+    return pair_by(v, a, b, v->ref, v->bits);
+}
+
+static inline __attribute__((always_inline)) int apart_by(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit,
+    const uint32_t ref, const uint32_t bits) {
     for (;;) {
         // Where the texts meet, a and b now stand side by side until the merge `limit`.
-        if (bpe_pair(v, a, b) < limit) {
+        if (pair_by(v, a, b, ref, bits) < limit) {
             return 0;
         }
         uint32_t other;
@@ -40,7 +49,7 @@ int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
             if (a < limit) {
                 limit = a;
             }
-            bpe_split(v, a, &other, &a);
+            bpe_split_of(v->splits + (a - v->merges) * (bits / 4), bits, &other, &a);
         } else {
             if (b < v->merges) {
                 return 1;
@@ -48,9 +57,17 @@ int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
             if (b + 1 < limit) {
                 limit = b + 1;
             }
-            bpe_split(v, b, &b, &other);
+            bpe_split_of(v->splits + (b - v->merges) * (bits / 4), bits, &b, &other);
         }
     }
+}
+
+int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
+    // Small vocabularies, on small boards, have code of their own.
+    if (v->ref == 2 && v->bits == 12) {
+        return apart_by(v, a, b, limit, 2, 12);
+    }
+    return apart_by(v, a, b, limit, v->ref, v->bits);
 }
 
 uint32_t bpe_outer(const bpe_vocab_t *v, uint32_t token) {

@@ -5,6 +5,9 @@
 
 #include "bpe_core.h"
 
+// Before what is inlined: GCC inlines only what is compiled in the same way.
+BPE_FAST
+
 // Tokens fit in 20 bits and their lengths in 10, so that both and a mark fit in one word.
 #define BPE_TOKEN_LIMIT (1u << 20)
 // Merges on top of each other in one token.
@@ -19,20 +22,23 @@ static inline uint32_t bpe_u32(const uint8_t *p) {
 }
 
 // References: of 2 or 3 bytes.
-static inline uint32_t bpe_ref(const bpe_vocab_t *v, const uint8_t *p) {
+static inline uint32_t bpe_ref_of(const uint8_t *p, uint32_t ref) {
     uint32_t value = bpe_u16(p);
-    return v->ref == 2 ? value : value | (uint32_t)p[2] << 16;
+    return ref == 2 ? value : value | (uint32_t)p[2] << 16;
+}
+
+static inline uint32_t bpe_ref(const bpe_vocab_t *v, const uint8_t *p) {
+    return bpe_ref_of(p, v->ref);
 }
 
 #define BPE_REF_LIMIT(v) (1u << (8 * (v)->ref - 1))
 
-// The two tokens that `token`, a merged one, was made of.
-static inline void bpe_split(const bpe_vocab_t *v, uint32_t token, uint32_t *left, uint32_t *right) {
-    const uint8_t *p = v->splits + (token - v->merges) * (v->bits / 4u);
-    if (v->bits == 16) {
+// The two tokens in a split of so many bits each.
+static inline void bpe_split_of(const uint8_t *p, uint32_t bits, uint32_t *left, uint32_t *right) {
+    if (bits == 16) {
         *left = bpe_u16(p);
         *right = bpe_u16(p + 2);
-    } else if (v->bits == 12) {
+    } else if (bits == 12) {
         uint32_t both = bpe_u16(p) | (uint32_t)p[2] << 16;
         *left = both & 0xfff;
         *right = both >> 12;
@@ -40,6 +46,11 @@ static inline void bpe_split(const bpe_vocab_t *v, uint32_t token, uint32_t *lef
         *left = bpe_u16(p) | (p[2] & 15u) << 16;
         *right = p[2] >> 4 | bpe_u16(p + 3) << 4;
     }
+}
+
+// The two tokens that `token`, a merged one, was made of.
+static inline void bpe_split(const bpe_vocab_t *v, uint32_t token, uint32_t *left, uint32_t *right) {
+    bpe_split_of(v->splits + (token - v->merges) * (v->bits / 4u), v->bits, left, right);
 }
 
 // The token that a and b merge to, or BPE_NONE.

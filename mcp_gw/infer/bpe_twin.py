@@ -282,7 +282,7 @@ class _Job:
 
     def __init__(self, v, text, how):
         self.v = v
-        self.text = text if isinstance(text, bytes) else bytes(text)
+        self.text = text if isinstance(text, bytes) else bytes(memoryview(text))
         self.how = how
         self.tokens = []
         self.prefix = v.flags & (PREFIX | PREFIX_UNLESS)

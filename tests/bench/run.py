@@ -1,7 +1,7 @@
 """`make bench`: what the gateway costs, and how it compares with the official SDKs.
 
-Words on the command line choose sections: pico, models, classic, language, model_tools, host,
-sdks. Exit code 1 if a budget is exceeded or a target missed.
+Words on the command line choose sections: pico, models, classic, language, model_tools, tokenizer,
+host, sdks. Exit code 1 if a budget is exceeded or a target missed.
 """
 
 import sys
@@ -20,6 +20,7 @@ import model_tools  # noqa: E402
 import models  # noqa: E402
 import pico  # noqa: E402
 import sdks  # noqa: E402
+import tokenizer  # noqa: E402
 
 SECTIONS = (
     ("emulated cycles/ms at 125 MHz, no XIP cache or flash wait modelled", pico),
@@ -27,6 +28,7 @@ SECTIONS = (
     ("trees and neighbours, on the emulated Pico", classic),
     ("a language model: emulated Pico at 125 MHz, and this machine", language),
     ("models as tools, on the emulated Pico", model_tools),
+    ("tokenizer: the emulated Pico, then the wall clock of this machine", tokenizer),
     ("wall clock of this machine, the board emulated", host),
 )
 

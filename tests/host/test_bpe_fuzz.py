@@ -12,7 +12,7 @@ import pytest
 import soak
 import vocabularies
 from mcpgw.tokenizer import huggingface, mgt, readers
-from mcpgw.tokenizer.vocabulary import PREFIX, PREFIX_EACH, SPACES, WHOLE, Vocabulary
+from mcpgw.tokenizer.vocabulary import WHOLE
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "native"))
@@ -20,6 +20,7 @@ import texts  # noqa: E402
 
 COUNT = soak.count(20_000, 500_000)
 BATCH = 2_000
+SIZE = soak.count(2_000, 50_000)
 OK, REFUSED = 0, -1
 SPECIAL, MORE, START = 1, 2, 4
 CORE = ("core", "merge", "open", "split", "unicode", "vocab")
@@ -62,31 +63,10 @@ def run(harness, records):
     return answers
 
 
-def characters():
-    """A vocabulary with characters, byte fallback and a space before texts."""
-    chars = [("é", 256), ("漢", 257), ("😀", 258)]
-    merges = [
-        (b" ", b"a", 300),
-        ("é".encode(), b"a", 301),
-        (b" a", "éa".encode(), 302),
-        (b"a", b"a", 303),
-    ]
-    return Vocabulary(
-        style=SPACES,
-        flags=PREFIX | PREFIX_EACH,
-        byte_ids=list(range(256)),
-        chars=[(text.encode(), id) for text, id in chars],
-        others=[(b"<s>", 400), (b"<s><s>x", 401), (b"unreachable", 402)],
-        specials={400, 401},
-        merges=merges,
-        bos=400,
-    )
-
-
 def small_vocabularies():
-    whole = characters()
+    whole = vocabularies.characters()
     whole.style = WHOLE
-    files = [mgt.pack(v) for v in (characters(), whole)]
+    files = [mgt.pack(v) for v in (vocabularies.characters(), whole)]
     for size, style in ((300, "gpt2"), (340, "cl100k"), (300, "o200k")):
         text, data = vocabularies.trained(size, style)
         files.append(data)
@@ -178,7 +158,7 @@ def test_mutated_vocabularies_and_texts(harness, seed):
 def test_every_byte_of_a_file_counts(harness):
     """Whichever byte is changed, the checksum notices; with the checksum put right, the file is
     refused, or it still is a vocabulary: tokens stand for the text."""
-    data = mgt.pack(characters())
+    data = mgt.pack(vocabularies.characters())
     text = " aé aéa 漢😀 <s><s>x\xff".encode("latin-1", "replace")
     wrong = [
         (data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :], text, START, 0, 9)
@@ -205,11 +185,11 @@ def test_every_byte_of_a_file_counts(harness):
 
 def test_work_grows_as_the_text_does(harness):
     """Four times the text takes at most about four times the steps, whatever it is."""
-    sizes = (soak.count(8_000, 250_000), soak.count(32_000, 1_000_000))
+    sizes = (soak.count(3_000, 250_000), soak.count(12_000, 1_000_000))
     files = [
         vocabularies.packed("cl100k_base"),
         vocabularies.trained(700, "gpt2")[1],
-        mgt.pack(characters()),
+        mgt.pack(vocabularies.characters()),
     ]
     for file in files:
         records, first = [], file
@@ -235,12 +215,12 @@ def test_tokens_do_not_depend_on_working_memory(harness, seed):
     r = random.Random(seed)
     for file in (vocabularies.packed("gpt2"), vocabularies.trained(700, "cl100k")[1]):
         for text in [
-            *texts.runs(6000),
-            texts.natural()[:6000].replace(b" ", b"").replace(b"\n", b""),
+            *texts.runs(SIZE),
+            texts.natural()[:SIZE].replace(b" ", b"").replace(b"\n", b""),
         ]:
             text = texts.spoiled(r, text)
             little, much = run(
-                harness, [(file, text, START, 0, 1), (b"", text, START, 100_000, 9000)]
+                harness, [(file, text, START, 0, 1), (b"", text, START, 100_000, 2 * SIZE)]
             )
             assert little[3] == much[3]
 

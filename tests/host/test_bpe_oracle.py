@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "native"))
 import texts  # noqa: E402
 
 STYLES = ("gpt2", "cl100k", "o200k")
-NATURAL = soak.count(300_000, 20_000_000)
-MIXED = soak.count(1500, 40_000)
-RUN = soak.count(20_000, 1_000_000)
+NATURAL = soak.count(200_000, 20_000_000)
+MIXED = soak.count(900, 40_000)
+RUN = soak.count(8_000, 1_000_000)
 
 
 @pytest.fixture(scope="module")
