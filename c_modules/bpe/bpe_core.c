@@ -74,9 +74,11 @@ static uint32_t prefix(const bpe_vocab_t *v) {
 // Encode pieces up to the end of the segment, or to where more text would matter.
 static int encode_segment(const bpe_vocab_t *v, bpe_job_t *job) {
     bpe_split_t s = { job->text, job->segment, job->open, 0, 0, v->style, v->digits, (v->flags & BPE_TRAILING) != 0 };
+    const int words = v->style == BPE_GPT2 || v->style == BPE_CL100K;
     while (job->at < job->segment) {
         uint32_t point;
-        if (v->style >= BPE_GPT2 && job->text[job->at] >= 0x80) {
+        uint32_t end = words ? bpe_word(job->text, job->at, job->segment) : 0;
+        if (end == 0 && v->style >= BPE_GPT2 && job->text[job->at] >= 0x80) {
             int size = bpe_utf8(job->text + job->at, job->text + job->segment, &point);
             if (size <= 0) {
                 if (job->open) {
@@ -94,9 +96,11 @@ static int encode_segment(const bpe_vocab_t *v, bpe_job_t *job) {
             }
         }
         hold(v, job);
-        uint32_t end = bpe_piece(&s, job->at);
-        if (s.touched) {
-            return BPE_OK;
+        if (end == 0) {
+            end = bpe_piece(&s, job->at);
+            if (s.touched) {
+                return BPE_OK;
+            }
         }
         job->piece = job->at;
         job->piece_count = job->count;

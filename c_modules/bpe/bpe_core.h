@@ -67,6 +67,8 @@ typedef struct {
     int32_t bos;  // public numbers, -1 if there is none
     int32_t eos;
     uint32_t run_count;
+    uint32_t last_run;   // its first token, and what lies between that and its public number
+    uint32_t last_distance;
     uint32_t pool_size;
     uint32_t slot_count;
     uint32_t trie_size;

@@ -29,9 +29,9 @@ static void begin(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t 
     w->ended = 0;
 }
 
-// Whether this token, found at place `at`, may stand there: some stand only for whole pieces.
-static inline int may_stand(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t token, uint32_t length) {
-    return token < v->atoms || token >= v->wholes || (at == 0 && length == p->size);
+// Whether a token may stand where it was found: some stand only for whole pieces.
+static inline int may_stand(const bpe_vocab_t *v, uint32_t token, int whole) {
+    return token < v->atoms || token >= v->wholes || whole;
 }
 
 // Whether a token is the first byte of a character, which stands alone only if the character is no token.
@@ -39,56 +39,52 @@ static int is_lead(const bpe_vocab_t *v, uint32_t token) {
     return token >= 0xc0 && token < 256 && v->atoms > 256;
 }
 
-// longest() for references of `ref` bytes. What bpe_walk_next() does, in registers: nearly all the time
-// of a board goes into this and into pairs.
-static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab_t *v, const piece_t *p,
-    uint32_t at, uint32_t limit, uint32_t *token, const uint32_t ref) {
-    const uint8_t *text = p->text + at - p->before;
-    uint32_t left = p->size - at;
-    const uint8_t *end = text + (left < limit ? left : limit);
-    const uint8_t *from = text;
+// longest() for references of `ref` bytes; plain: all tokens in the trie may stand anywhere. What
+// bpe_walk_next() does, in registers: nearly all the time of a board goes into this and into pairs.
+static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab_t *v, uint32_t first,
+    const uint8_t *text, const uint8_t *end, const uint8_t *whole, uint32_t *token, const uint32_t ref,
+    const int plain) {
     const uint8_t *trie = v->trie;
-    const uint32_t leaf = 1u << (8 * ref - 1);
-    const int plain = v->atoms == v->wholes;
-    uint32_t node = bpe_ref_of(trie + (at < p->before ? (uint32_t)' ' : *text) * ref, ref);
-    uint32_t length = 0;
-    text++;
+    const uint8_t *from = text - 1;
+    const uint8_t *found = NULL; // where the number of the longest token so far is, and the text behind it
+    const uint8_t *behind = from;
+    const uint32_t leaf = 8 * ref - 1; // the bit
+    uint32_t node = bpe_ref_of(trie + first * ref, ref);
     for (;;) {
         BPE_STEP();
-        uint32_t found;
-        if (node & leaf) {
-            found = node & ~leaf;
-            if (plain || may_stand(v, p, at, found, (uint32_t)(text - from))) {
-                *token = found;
+        if (node >> leaf) {
+            node ^= 1u << leaf;
+            if (plain || may_stand(v, node, text == whole)) {
+                *token = node;
                 return (uint32_t)(text - from);
             }
-            return length;
+            break;
         }
         const uint8_t *here = trie + node;
         uint32_t count = *here++;
         if (count & BPE_NODE_TOKEN) {
-            found = bpe_ref_of(here, ref);
+            if (plain || may_stand(v, bpe_ref_of(here, ref), text == whole)) {
+                found = here;
+                behind = text;
+            }
             here += ref;
             count &= 0x7f;
-            if (plain || may_stand(v, p, at, found, (uint32_t)(text - from))) {
-                *token = found;
-                length = (uint32_t)(text - from);
-            }
         }
         if (text == end) {
-            return length;
+            break;
         }
         if (count > BPE_NODE_MANY) {
             count -= BPE_NODE_MANY;
             if (count > (uint32_t)(end - text)) {
-                return length;
+                break;
             }
-            for (; count > 0; count--) {
+            const uint8_t *stop = here + count;
+            do {
                 BPE_STEP();
                 if (*text++ != *here++) {
-                    return length;
+                    goto out;
                 }
-            }
+            } while (here != stop);
             node = bpe_ref_of(here, ref);
             continue;
         }
@@ -99,35 +95,53 @@ static inline __attribute__((always_inline)) uint32_t longest_by(const bpe_vocab
         const uint8_t *low = here;
         for (uint32_t rest = count; rest > 1;) {
             uint32_t half = rest / 2;
+            rest -= half;
             if (low[half] <= wanted) {
                 low += half;
-                rest -= half;
-            } else {
-                rest = half;
             }
         }
         if (*low != wanted) {
-            return length;
+            break;
         }
-        node = bpe_ref_of(here + count + (uint32_t)(low - here) * ref, ref);
+        here += count;
+        node = bpe_ref_of(here + (low + count - here) * ref, ref);
     }
+out:
+    if (found != NULL) {
+        *token = bpe_ref_of(found, ref);
+    }
+    return (uint32_t)(behind - from);
+}
+
+// The longest token that begins with `first` and goes on at `text`, before `end`; whole: the end of the
+// piece if this is its beginning. Returns its length, 0 if there is none.
+static uint32_t longest_from(const bpe_vocab_t *v, uint32_t first, const uint8_t *text, const uint8_t *end,
+    const uint8_t *whole, uint32_t *token) {
+    if (v->atoms != v->wholes) {
+        return longest_by(v, first, text, end, whole, token, v->ref, 0);
+    }
+    return v->ref == 2 ? longest_by(v, first, text, end, whole, token, 2, 1)
+        : longest_by(v, first, text, end, whole, token, 3, 1);
 }
 
 // The longest token at place `at` of at most `limit` bytes. Returns its length, 0 if there is none.
 static uint32_t longest(const bpe_vocab_t *v, const piece_t *p, uint32_t at, uint32_t limit, uint32_t *token) {
-    return v->ref == 2 ? longest_by(v, p, at, limit, token, 2) : longest_by(v, p, at, limit, token, 3);
+    const uint8_t *text = p->text + at - p->before;
+    uint32_t left = p->size - at;
+    const uint8_t *end = text + (left < limit ? left : limit);
+    return longest_from(v, at < p->before ? (uint32_t)' ' : *text, text + 1, end, at == 0 ? text + left : NULL, token);
 }
 
 static int is_blank(uint8_t c) {
     return c == ' ' || c == '\n' || c == '\t';
 }
 
-int bpe_give(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token, uint32_t size, uint32_t end) {
+static inline int put(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token) {
     if (job->ids != NULL) {
         if (job->count == job->room) {
             return BPE_ROOM;
         }
-        uint32_t id = bpe_outer(v, token);
+        uint32_t id = token >= v->last_run ? token + v->last_distance : bpe_outer(v, token);
         if (job->wide) {
             ((uint32_t *)job->ids)[job->count] = id;
         } else {
@@ -135,6 +149,14 @@ int bpe_give(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token, uint32_t size
         }
     }
     job->count++;
+    return BPE_OK;
+}
+
+int bpe_give(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token, uint32_t size, uint32_t end) {
+    int status = put(v, job, token);
+    if (status != BPE_OK) {
+        return status;
+    }
     // Only what invalid bytes may follow has to know where the last token ends that is not blank.
     if (v->style >= BPE_GPT2) {
         const uint8_t *p = job->text + end;
@@ -154,7 +176,7 @@ int bpe_give(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token, uint32_t size
 
 // Cover a piece with the longest tokens, going back where one would not stay apart from the one before.
 // token, length: the longest at its beginning.
-static int cover(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from, uint32_t limit, uint32_t token,
+static __attribute__((noinline)) int cover(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from, uint32_t limit, uint32_t token,
     uint32_t length) {
     uint32_t *stack = job->work;
     uint32_t *dead = job->work + limit; // places from which there is no way on
@@ -277,7 +299,7 @@ static void reach(const bpe_vocab_t *v, prefixes_t *t, uint32_t at, uint32_t tok
     }
 }
 
-static int read_through(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from) {
+static __attribute__((noinline)) int read_through(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, uint32_t from) {
     prefixes_t t = { job->work, 1, 0, 0 };
     while (t.mask <= job->work_size / 2) {
         t.mask *= 2;
@@ -309,7 +331,7 @@ static int read_through(const bpe_vocab_t *v, bpe_job_t *job, const piece_t *p, 
         while ((token = bpe_walk_next(v, &w)) != BPE_NONE) {
             if (w.length == 1 && is_lead(v, token)) {
                 lead = token;
-            } else if (may_stand(v, p, at, token, w.length)) {
+            } else if (may_stand(v, token, at == 0 && w.length == p->size)) {
                 lead = BPE_NONE;
                 reach(v, &t, at, token, w.length);
             }
@@ -330,12 +352,28 @@ uint32_t bpe_work_size(const bpe_vocab_t *v) {
 }
 
 int bpe_merge(const bpe_vocab_t *v, bpe_job_t *job, uint32_t at, uint32_t end, uint32_t before) {
-    piece_t p = { job->text + at, end - at + before, before };
     uint32_t limit = job->work_size - job->work_size / 16;
-    if (p.size > limit) {
-        return read_through(v, job, &p, at);
+    uint32_t size = end - at + before;
+    if (size > limit) {
+        return read_through(v, job, &(piece_t) { job->text + at, size, before }, at);
     }
+    const uint8_t *text = job->text + at;
+    const uint8_t *stop = job->text + end;
     uint32_t token = 0;
-    uint32_t length = longest(v, &p, 0, BPE_NONE, &token);
-    return length == p.size ? bpe_give(v, job, token, end - at, end) : cover(v, job, &p, at, limit, token, length);
+    uint32_t length = before ? longest_from(v, ' ', text, stop, stop, &token)
+        : longest_from(v, *text, text + 1, stop, stop, &token);
+    if (length != size) {
+        return cover(v, job, &(piece_t) { text, size, before }, at, limit, token, length);
+    }
+    if (v->style < BPE_GPT2 || is_blank(stop[-1])) {
+        return bpe_give(v, job, token, end - at, end);
+    }
+    // Nearly always: what bpe_give() would come to.
+    int status = put(v, job, token);
+    if (status == BPE_OK) {
+        job->blank = 0;
+        job->solid = end;
+        job->solid_count = job->count;
+    }
+    return status;
 }

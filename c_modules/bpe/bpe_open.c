@@ -110,8 +110,14 @@ static int read_header(bpe_vocab_t *v, bpe_fault_t *fault) {
         || v->trie_size > BPE_REF_LIMIT(v)) {
         return fail(fault, "section too long or too short", v->trie_size < v->pool_size ? 92 : 124);
     }
-    return (v->runs = section(v, 64, v->run_count * 8, fault)) != NULL
-        && (v->order = section(v, 72, v->run_count * 2, fault)) != NULL
+    v->runs = section(v, 64, v->run_count * 8, fault);
+    if (v->runs == NULL) {
+        return 0;
+    }
+    const uint8_t *last = v->runs + 8 * (v->run_count - 1);
+    v->last_run = bpe_u32(last);
+    v->last_distance = bpe_u32(last + 4) - v->last_run;
+    return (v->order = section(v, 72, v->run_count * 2, fault)) != NULL
         && (v->literals = section(v, 80, (v->merges - 256 + 1) * v->ref, fault)) != NULL
         && (v->pool = section(v, 88, v->pool_size, fault)) != NULL
         && (v->splits = section(v, 96, (v->tokens - v->merges) * (v->bits / 4u), fault)) != NULL

@@ -36,6 +36,27 @@ typedef struct {
     uint8_t trailing;
 } bpe_split_t;
 
+// The end of a word of ASCII letters, with or without a space before it, which is a piece in GPT-2's and
+// cl100k's ways of cutting if more ASCII follows; else 0. What most pieces of a text in English are.
+static inline uint32_t bpe_word(const uint8_t *text, uint32_t at, uint32_t end) {
+    const uint8_t *p = text + at;
+    const uint8_t *stop = text + end;
+    uint32_t c = *p;
+    if (c == ' ' && ++p != stop) {
+        c = *p;
+    }
+    if ((c | 0x20) - 'a' >= 26) {
+        return 0;
+    }
+    do {
+        if (++p == stop) {
+            return 0;
+        }
+        c = *p;
+    } while ((c | 0x20) - 'a' < 26);
+    return c < 0x80 ? (uint32_t)(p - text) : 0;
+}
+
 // The end of the piece that begins at `at`, which is before s->end.
 uint32_t bpe_piece(bpe_split_t *s, uint32_t at);
 

@@ -71,20 +71,20 @@ int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
 }
 
 uint32_t bpe_outer(const bpe_vocab_t *v, uint32_t token) {
-    uint32_t low = 0, high = v->run_count;
     // Most tokens are merged ones, most often in one run.
-    const uint8_t *run = v->runs + 8 * (high - 1);
-    if (token < bpe_u32(run)) {
-        while (high - low > 1) {
-            uint32_t middle = (low + high) / 2;
-            if (bpe_u32(v->runs + 8 * middle) <= token) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        run = v->runs + 8 * low;
+    if (token >= v->last_run) {
+        return token + v->last_distance;
     }
+    uint32_t low = 0, high = v->run_count;
+    while (high - low > 1) {
+        uint32_t middle = (low + high) / 2;
+        if (bpe_u32(v->runs + 8 * middle) <= token) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    const uint8_t *run = v->runs + 8 * low;
     return token - bpe_u32(run) + bpe_u32(run + 4);
 }
 
