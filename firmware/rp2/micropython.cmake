@@ -10,3 +10,7 @@ target_link_options(usermod INTERFACE ${CMAKE_BINARY_DIR}/firmware_limit.ld)
 # Frames of Python functions have a stack of their own.
 target_sources(usermod INTERFACE ${CMAKE_CURRENT_LIST_DIR}/pystack.c)
 target_link_options(usermod INTERFACE -Wl,--wrap=gc_collect_start)
+
+# The port builds for size, except what runs most of the time. To those who wait, a collection is the longest
+# thing that happens.
+set_source_files_properties(${MICROPY_DIR}/py/gc.c PROPERTIES COMPILE_OPTIONS -O2)

@@ -3,7 +3,7 @@ closed."""
 
 import json
 
-from ..compat import const
+from ..compat import MICROPYTHON, const
 
 try:
     from _mcpscan import gather
@@ -15,12 +15,15 @@ _BACKSLASH = const(0x5C)
 
 
 def loads(data, escaped):
-    """Parse JSON text (bytes) that the scanner has found valid.
+    """Parse JSON text (bytes or memoryview) that the scanner has found valid.
 
     escaped: whether the text contains a backslash at all. Surrogate escapes are turned into
     characters first: the boards' json makes one invalid character of each half. A lone half
     becomes U+FFFD.
     """
+    if (escaped or not MICROPYTHON) and not isinstance(data, bytes):
+        # Else it is parsed where it lies: a copy of a long text brings the next collection nearer.
+        data = bytes(data)
     if escaped and (b"\\ud" in data or b"\\uD" in data):
         data = _join_surrogates(data)
     return json.loads(data)

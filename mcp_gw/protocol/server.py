@@ -385,8 +385,11 @@ class Server:
 
     def arguments(self, buf):
         """The arguments of the CALL or GET_PROMPT just received, as a dict."""
-        data = self.arguments_text(buf)
-        return loads(data, self.spans[ESCAPES] & (1 << ARGUMENTS)) if data else {}
+        lo = self.spans[2 * ARGUMENTS]
+        if lo < 0:
+            return {}
+        data = memoryview(buf)[lo : self.spans[2 * ARGUMENTS + 1]]
+        return loads(data, self.spans[ESCAPES] & (1 << ARGUMENTS))
 
     def arguments_text(self, buf):
         """Their JSON text (bytes), b"" where there are none."""
