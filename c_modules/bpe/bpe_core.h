@@ -46,6 +46,13 @@ enum {
     BPE_FLAGS = 31,
 };
 
+// Tokens whose public numbers are as far from ours.
+typedef struct {
+    uint32_t first;
+    uint32_t size;
+    uint32_t distance;
+} bpe_run_t;
+
 // A vocabulary; the pointers lead into its file.
 typedef struct {
     const uint8_t *file;
@@ -67,8 +74,7 @@ typedef struct {
     int32_t bos;  // public numbers, -1 if there is none
     int32_t eos;
     uint32_t run_count;
-    uint32_t last_run;   // its first token, and what lies between that and its public number
-    uint32_t last_distance;
+    bpe_run_t last_run;
     uint32_t pool_size;
     uint32_t slot_count;
     uint32_t trie_size;
@@ -134,6 +140,7 @@ typedef struct {
     uint32_t solid_count;
     uint32_t hold;      // what lies before this is certain, whatever follows
     uint32_t hold_count;
+    bpe_run_t run;      // that was looked for last
 } bpe_job_t;
 
 // Words of working memory that are enough for all but vocabularies made to need more.

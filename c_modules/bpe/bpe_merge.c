@@ -141,7 +141,15 @@ static inline int put(const bpe_vocab_t *v, bpe_job_t *job, uint32_t token) {
         if (job->count == job->room) {
             return BPE_ROOM;
         }
-        uint32_t id = token >= v->last_run ? token + v->last_distance : bpe_outer(v, token);
+        // Most tokens are merged ones, most often in one run, and most of the others bytes of ASCII.
+        const bpe_run_t *run = &v->last_run;
+        if (token < run->first) {
+            run = &job->run;
+            if (token - run->first >= run->size) {
+                bpe_run_of(v, token, &job->run);
+            }
+        }
+        uint32_t id = token + run->distance;
         if (job->wide) {
             ((uint32_t *)job->ids)[job->count] = id;
         } else {

@@ -114,9 +114,7 @@ static int read_header(bpe_vocab_t *v, bpe_fault_t *fault) {
     if (v->runs == NULL) {
         return 0;
     }
-    const uint8_t *last = v->runs + 8 * (v->run_count - 1);
-    v->last_run = bpe_u32(last);
-    v->last_distance = bpe_u32(last + 4) - v->last_run;
+    bpe_run_of(v, BPE_NONE, &v->last_run);
     return (v->order = section(v, 72, v->run_count * 2, fault)) != NULL
         && (v->literals = section(v, 80, (v->merges - 256 + 1) * v->ref, fault)) != NULL
         && (v->pool = section(v, 88, v->pool_size, fault)) != NULL

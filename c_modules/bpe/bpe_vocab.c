@@ -1,5 +1,12 @@
 #include "bpe_vocab.h"
 
+// A constant that the compiler does not know: GCC would make a dozen shifts of a product that takes a
+// Cortex-M0+ one cycle.
+static inline __attribute__((always_inline)) uint32_t opaque(uint32_t value) {
+    __asm__ ("" : "+r" (value));
+    return value;
+}
+
 // The pairs are found by perfect hashing: one place each, so that also a pair that is no token costs
 // one look. Multipliers are odd; docs/tokenizer-format.md has them too.
 static inline __attribute__((always_inline)) uint32_t pair_by(const bpe_vocab_t *v, uint32_t a, uint32_t b,
@@ -8,8 +15,8 @@ static inline __attribute__((always_inline)) uint32_t pair_by(const bpe_vocab_t 
     if (v->slot_count == 0) {
         return BPE_NONE;
     }
-    uint32_t first = a * 0x9e3779b1u;
-    uint32_t h = first + b * 0x85ebca6bu;
+    uint32_t first = a * opaque(0x9e3779b1u);
+    uint32_t h = first + b * opaque(0x85ebca6bu);
     h = (h ^ h >> 15) * 0x2c1b3c6du;
     uint32_t d = v->displacement[h >> (32 - v->pair_bits)];
     uint32_t x = ((h + first) ^ d * 0x27d4eb2fu) * 0x165667b1u;
@@ -70,11 +77,7 @@ int bpe_apart(const bpe_vocab_t *v, uint32_t a, uint32_t b, uint32_t limit) {
     return apart_by(v, a, b, limit, v->ref, v->bits);
 }
 
-uint32_t bpe_outer(const bpe_vocab_t *v, uint32_t token) {
-    // Most tokens are merged ones, most often in one run.
-    if (token >= v->last_run) {
-        return token + v->last_distance;
-    }
+void bpe_run_of(const bpe_vocab_t *v, uint32_t token, bpe_run_t *run) {
     uint32_t low = 0, high = v->run_count;
     while (high - low > 1) {
         uint32_t middle = (low + high) / 2;
@@ -84,8 +87,16 @@ uint32_t bpe_outer(const bpe_vocab_t *v, uint32_t token) {
             high = middle;
         }
     }
-    const uint8_t *run = v->runs + 8 * low;
-    return token - bpe_u32(run) + bpe_u32(run + 4);
+    const uint8_t *p = v->runs + 8 * low;
+    run->first = bpe_u32(p);
+    run->size = (low + 1 < v->run_count ? bpe_u32(p + 8) : v->tokens) - run->first;
+    run->distance = bpe_u32(p + 4) - run->first;
+}
+
+uint32_t bpe_outer(const bpe_vocab_t *v, uint32_t token) {
+    bpe_run_t run;
+    bpe_run_of(v, token, &run);
+    return token + run.distance;
 }
 
 uint32_t bpe_inner(const bpe_vocab_t *v, uint32_t id) {

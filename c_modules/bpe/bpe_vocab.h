@@ -53,6 +53,9 @@ static inline void bpe_split(const bpe_vocab_t *v, uint32_t token, uint32_t *lef
     bpe_split_of(v->splits + (token - v->merges) * (v->bits / 4u), v->bits, left, right);
 }
 
+// The run that a token is in.
+void bpe_run_of(const bpe_vocab_t *v, uint32_t token, bpe_run_t *run);
+
 // The token that a and b merge to, or BPE_NONE.
 uint32_t bpe_pair(const bpe_vocab_t *v, uint32_t a, uint32_t b);
 

@@ -35,3 +35,12 @@ def test_surrogates():
     assert loads(b'"\\ud83d x \\ude00"', True) == "\ufffd x \ufffd"
     assert loads(b'"\\ud83d\\u0041"', True) == "\ufffdA"
     assert loads(b'"\\ud83d\\ud83d\\ude00"', True) == "\ufffd\U0001f600"
+
+
+def test_a_part_of_a_buffer():
+    for text in TEXTS:
+        buf = bytearray(b'"' + text + b'"')
+        got = loads(memoryview(buf)[1:-1], b"\\" in text)
+        buf[:] = bytes(len(buf))  # nothing of it is a view of what the next message overwrites
+        assert got == json.loads(text)
+    assert loads(memoryview(b'"\\ud83d\\ude00"'), True) == "\U0001f600"
