@@ -23,8 +23,7 @@ class Numbers(Param):
 
 
 def renew(gw):
-    """Offer what there is to be offered now. Tools of the user's own, and names of tools that
-    gw.model() was told to leave out, are left alone."""
+    """Offer what there is to be offered now. Tools of the user's own are left alone."""
     classifiers = []
     rebuilders = []
     for name in gw.models or ():
