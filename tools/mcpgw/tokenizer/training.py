@@ -16,7 +16,7 @@ def train(texts, size, style="gpt2", specials=()):
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
     except ImportError:
         raise VocabularyError(
-            "training needs the package tokenizers: pip install tokenizers"
+            "training needs the package tokenizers: pip install 'mcpgw[convert]'"
         ) from None
     patterns = {
         STYLES[of]: pattern for pattern, (of, digits) in huggingface.SPLITS.items() if digits != 1
@@ -38,5 +38,8 @@ def train(texts, size, style="gpt2", specials=()):
         special_tokens=list(specials),
         show_progress=False,
     )
+    texts = list(texts)
+    if not any(text.strip() for text in texts):
+        raise VocabularyError("there is no text to train from")
     made.train_from_iterator(texts, trainer)
     return made.to_str()
