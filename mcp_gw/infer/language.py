@@ -11,7 +11,7 @@ import json
 from array import array
 
 from ..compat import const, sleep_ms, ticks_diff, ticks_ms
-from .model import LANGUAGE, ModelError, _opened, _taken
+from .model import LANGUAGE, ModelError, _opened, _taken, _unreadable
 from .tokenizer import Tokenizer
 
 try:
@@ -47,7 +47,10 @@ class Language:
         if core is None:
             raise ModelError("%s: language models need a firmware with _qnn" % self.name)
         if not isinstance(tokenizer, Tokenizer):
-            tokenizer = Tokenizer(tokenizer)
+            try:
+                tokenizer = Tokenizer(tokenizer)
+            except OSError as e:
+                raise _unreadable(tokenizer, self.name, e) from None
         self.tokenizer = tokenizer
         try:
             self._buf = buf = _opened(source, self.name)

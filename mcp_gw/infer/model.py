@@ -373,10 +373,16 @@ def _opened(source, name):
     try:
         return in_place(source)[0]
     except OSError as e:
-        raise ModelError("%s cannot be read: %s" % (name, e)) from None
+        raise _unreadable(source, name, e) from None
     except MemoryError:
         told = "no memory to read it; put it into the ROM file system, where it runs in place"
         raise ModelError("%s: %s" % (name, told)) from None
+
+
+def _unreadable(path, name, error):
+    """ModelError for a file of the model of this name, which may be the path itself."""
+    where = path if path == name else "%s: %s" % (name, path)
+    return ModelError("%s cannot be read: %s" % (where, error))
 
 
 def _taken(size, name):

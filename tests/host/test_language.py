@@ -228,3 +228,5 @@ def test_files_and_stores(files, tmp_path):
     assert store.evicted == 2
     with pytest.raises(ModelError, match="missing.mgm cannot be read"):
         Language(str(tmp_path / "missing.mgm"), tokenizer)
+    with pytest.raises(ModelError, match="^story: .*missing.mgt cannot be read"):
+        Language(str(tmp_path / "m.mgm"), str(tmp_path / "missing.mgt"), name="story")
