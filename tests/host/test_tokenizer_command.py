@@ -1,5 +1,8 @@
 """`mcpgw tokenizer`: what it prints and writes, and a line for what is wrong."""
 
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -77,6 +80,22 @@ def test_what_is_wrong_is_said_in_a_line(args, what, folder, capsys):
     assert err.startswith("mcpgw: ") and err.count("\n") == 1 and out == ""
     assert re.search(what, err), err
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_training_says_on_a_terminal_how_far_it_is(folder):
+    command = [sys.executable, "-m", "mcpgw.cli", "tokenizer", "train", "text.txt", "-o", "b.mgt"]
+    here, terminal = pty.openpty()
+    process = subprocess.Popen(command, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    # The end of a terminal is an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(here, 65536):
+            shown += part
+    os.close(here)
+    assert process.wait() == 0 and b"merges" in shown and b"b.mgt: " in shown, shown
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("b.mgt: ") and done.stderr == ""
 
 
 def test_without_the_packages_for_converting(folder):

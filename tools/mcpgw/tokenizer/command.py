@@ -114,11 +114,15 @@ def train(
     """Train a vocabulary from texts."""
     for path in (output, *([json] if json else [])):
         check_output(path, *texts)
+    # The library's bars bring empty lines on standard output with them.
+    is_shown = sys.stderr.isatty() and sys.stdout.isatty()
     text = training.train(
-        (path.read_text(errors="replace") for path in texts), size, style, special or []
+        (path.read_text("utf-8", errors="replace") for path in texts),
+        *(size, style, special or []),
+        progress=is_shown,
     )
     if json:
-        json.write_text(text)
+        json.write_text(text, "utf-8")
     _write(huggingface.from_json(text.encode()), output)
 
 

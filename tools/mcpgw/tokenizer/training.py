@@ -6,11 +6,12 @@ from .vocabulary import STYLES, VocabularyError
 SMALLEST = 257
 
 
-def train(texts, size, style="gpt2", specials=()):
+def train(texts, size, style="gpt2", specials=(), progress=False):
     """The tokenizer.json (str) of a byte-level BPE vocabulary.
 
     texts: an iterable of str; size: tokens at most, with the 256 bytes and the special ones;
-    style: gpt2, cl100k or o200k, how text is split. Raises VocabularyError.
+    style: gpt2, cl100k or o200k, how text is split; progress: whether bars on the terminal say how
+    far it is. Raises VocabularyError.
     """
     try:
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -36,7 +37,7 @@ def train(texts, size, style="gpt2", specials=()):
         vocab_size=size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=list(specials),
-        show_progress=False,
+        show_progress=progress,
     )
     texts = list(texts)
     if not any(text.strip() for text in texts):
