@@ -196,6 +196,10 @@ def test_gguf(tmp_path, capsys, seed):
         (["convert", "iris.joblib", "-o", "./iris.joblib"], "is read and cannot be written over"),
         (["convert", "iris.joblib", "-o", "."], "is a folder"),
         (["convert", "iris.joblib", "--labels", ""], "names with commas"),
+        (
+            ["convert", "iris.joblib", "--labels", "none.txt"],
+            "--labels: there is no file none.txt",
+        ),
         (["convert", "iris.joblib", "--labels", "latin.txt"], "latin.txt: it is no text in UTF-8"),
         (["convert", "bad.joblib"], "not a pickled estimator"),
         (["convert", "bad.bin"], "checkpoint"),

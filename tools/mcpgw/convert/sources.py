@@ -193,6 +193,8 @@ def parse_labels(text):
     """Labels: comma-separated, or the lines of a file."""
     path = Path(text)
     is_file = "," not in text and path.is_file()
+    if path.suffix and "," not in text and not is_file:
+        raise UserError(f"--labels: there is no file {text}")
     try:
         parts = path.read_text("utf-8-sig").splitlines() if is_file else text.split(",")
     except UnicodeDecodeError:
