@@ -7,11 +7,10 @@
 `mcpgw convert` makes models, `mcpgw tokenizer` their vocabularies.
 """
 
-import json
 from array import array
 
 from ..compat import const, sleep_ms, ticks_diff, ticks_ms
-from .model import LANGUAGE, ModelError, _opened, _taken
+from .model import LANGUAGE, ModelError, _metadata, _opened, _taken, _unreadable
 from .tokenizer import Tokenizer
 
 try:
@@ -47,7 +46,10 @@ class Language:
         if core is None:
             raise ModelError("%s: language models need a firmware with _qnn" % self.name)
         if not isinstance(tokenizer, Tokenizer):
-            tokenizer = Tokenizer(tokenizer)
+            try:
+                tokenizer = Tokenizer(tokenizer)
+            except OSError as e:
+                raise _unreadable(tokenizer, self.name, e) from None
         self.tokenizer = tokenizer
         try:
             self._buf = buf = _opened(source, self.name)
@@ -72,8 +74,7 @@ class Language:
     @property
     def meta(self):
         """The file's metadata, a dict."""
-        at, length = self._at
-        return json.loads(bytes(self._buf[at : at + length]).decode())
+        return _metadata(self._buf, self._at, self.name)
 
     @property
     def loaded(self):

@@ -79,15 +79,7 @@ class Model:
     @property
     def meta(self):
         """The file's metadata (dict), made anew each time: it is not kept in RAM."""
-        at, length = self._at
-        try:
-            found = json.loads(bytes(self._buf[at : at + length]).decode())
-            found["name"]
-        except (ValueError, KeyError, TypeError):
-            raise ModelError(
-                "%s: its metadata is no JSON object with a name" % self.name
-            ) from None
-        return found
+        return _metadata(self._buf, self._at, self.name)
 
     @property
     def labels(self):
@@ -373,10 +365,27 @@ def _opened(source, name):
     try:
         return in_place(source)[0]
     except OSError as e:
-        raise ModelError("%s cannot be read: %s" % (name, e)) from None
+        raise _unreadable(source, name, e) from None
     except MemoryError:
         told = "no memory to read it; put it into the ROM file system, where it runs in place"
         raise ModelError("%s: %s" % (name, told)) from None
+
+
+def _metadata(buf, where, name):
+    """The metadata (dict) of a file. Raises ModelError."""
+    at, length = where
+    try:
+        found = json.loads(bytes(buf[at : at + length]).decode())
+        found["name"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelError("%s: its metadata is no JSON object with a name" % name) from None
+    return found
+
+
+def _unreadable(path, name, error):
+    """ModelError for a file of the model of this name, which may be the path itself."""
+    where = path if path == name else "%s: %s" % (name, path)
+    return ModelError("%s cannot be read: %s" % (where, error))
 
 
 def _taken(size, name):

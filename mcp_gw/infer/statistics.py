@@ -4,6 +4,8 @@ once."""
 
 import math
 
+from ..compat import sleep_ms
+
 _PAUSE = 31  # after so many values: 2**n - 1
 
 
@@ -138,3 +140,13 @@ class Deviation:
         self._mean += far * part
         self._var += (far * far * (1 - part) - self._var) * part
         return score
+
+
+async def awaited(steps):
+    """What a generator returns, others being served between its steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as e:
+            return e.value
+        await sleep_ms(0)

@@ -6,7 +6,7 @@ from array import array
 from ..compat import run_until, sleep_ms, ticks_add, ticks_diff, ticks_ms
 from ..errors import ConfigError
 from .alerts import Alerts
-from .statistics import Deviation
+from .statistics import Deviation, awaited
 
 
 class Stream:
@@ -225,10 +225,4 @@ async def _made(function, values):
     if steps is None:
         made = function(values)
         return await made if hasattr(made, "send") else made
-    steps = steps(values)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as e:
-            return e.value
-        await sleep_ms(0)
+    return await awaited(steps(values))

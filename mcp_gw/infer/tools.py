@@ -2,7 +2,7 @@
 
 from ..errors import ToolError
 from ..params import Param
-from .statistics import summary
+from .statistics import awaited, summary
 
 _MAX_INPUT = 4096  # values in one argument
 _MAX_WINDOW = 1024  # values to be sorted, which takes an RP2040 20 ms
@@ -23,8 +23,7 @@ class Numbers(Param):
 
 
 def renew(gw):
-    """Offer what there is to be offered now. Tools of the user's own, and names of tools that
-    gw.model() was told to leave out, are left alone."""
+    """Offer what there is to be offered now. Tools of the user's own are left alone."""
     classifiers = []
     rebuilders = []
     for name in gw.models or ():
@@ -119,7 +118,7 @@ def _analyze(gw, streams, models):
         if not values:
             raise ToolError("there are no values yet")
         try:
-            out.update(await _awaited(_checked(values)))
+            out.update(await awaited(_checked(values)))
             if model is not None:
                 out["anomaly"] = _short(await gw.models.get(model).arebuild(values))
         except (TypeError, ValueError) as e:
@@ -151,18 +150,6 @@ def _checked(values):
     if not plain:
         raise ValueError("there are no values")
     return (yield from summary(plain))
-
-
-async def _awaited(steps):
-    """What a generator returns, others being served meanwhile."""
-    from ..compat import sleep_ms
-
-    while True:
-        try:
-            next(steps)
-        except StopIteration as e:
-            return e.value
-        await sleep_ms(0)
 
 
 def _decoded(data):

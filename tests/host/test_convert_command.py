@@ -13,8 +13,10 @@ import onnx_models
 import pytest
 import targets
 from mcpgw import cli
-from mcpgw.convert import mgm
+from mcpgw.convert import mgm, report
 from tflite_maker import Maker
+
+from mcp_gw import config
 
 ROOT = targets.ROOT
 
@@ -158,10 +160,11 @@ def test_a_language_model(data_dir, tmp_path, capsys):
         *("--quant", "q8_0", "--positions", 128),
     )
     assert "5 layers of 64, 8 heads (4 of keys), hidden 172, 512 tokens, q8_0" in text
+    assert "RAM is for 128 tokens of context" in text
     assert "for each token" in text
     prompt = "Once upon a time"
-    _, err = mcpgw(capsys, "run", out, prompt, code=1)
-    assert "there is no vocabulary" in err
+    text, err = mcpgw(capsys, "run", out, prompt, code=1)
+    assert "there is no vocabulary" in err and text == ""
     vocabulary = readers.llama2c((folder / "tok512.bin").read_bytes())
     (tmp_path / "story.mgt").write_bytes(mgt.pack(vocabulary))
     text, _ = mcpgw(capsys, "run", out, prompt, "--tokens", 12)
@@ -187,8 +190,17 @@ def test_gguf(tmp_path, capsys, seed):
         (["convert", "none.onnx"], "there is no file none.onnx"),
         (["convert", "notes.txt"], "it is not known what this is"),
         (["convert", "iris.mgm"], "is a converted model already"),
-        (["convert", "bad.onnx"], "not an ONNX model"),
-        (["convert", "bad.tflite"], "not a TFLite model"),
+        (["convert", "bad.tflite"], "bad.tflite: not a TFLite model"),
+        (["convert", "bad.onnx"], "bad.onnx: not an ONNX model"),
+        (["convert", "iris.joblib", "-o", "iris.joblib"], "iris.joblib is read and cannot be"),
+        (["convert", "iris.joblib", "-o", "./iris.joblib"], "is read and cannot be written over"),
+        (["convert", "iris.joblib", "-o", "."], "is a folder"),
+        (["convert", "iris.joblib", "--labels", ""], "names with commas"),
+        (
+            ["convert", "iris.joblib", "--labels", "none.txt"],
+            "--labels: there is no file none.txt",
+        ),
+        (["convert", "iris.joblib", "--labels", "latin.txt"], "latin.txt: it is no text in UTF-8"),
         (["convert", "bad.joblib"], "not a pickled estimator"),
         (["convert", "bad.bin"], "checkpoint"),
         (["convert", "iris.joblib", "--labels", "a,b"], "2 labels for 3 classes"),
@@ -197,7 +209,10 @@ def test_gguf(tmp_path, capsys, seed):
         (["convert", "iris.joblib", "-o", "nowhere/x.mgm"], "there is no folder nowhere"),
         (["convert", "iris.joblib", "--calibrate", "three.csv"], "the model takes"),
         (["run", "none.mgm", "-"], "there is no file none.mgm"),
-        (["run", "bad.onnx", "three.csv"], "not a model"),
+        (["run", "bad.onnx", "three.csv"], "bad.onnx: not a model"),
+        (["run", "iris.mgm", "latin.json"], "latin.json is no text in UTF-8"),
+        (["run", "iris.mgm", "text.csv"], "line 3: could not convert string to float: 'x'"),
+        (["run", "iris.mgm", "ragged.csv"], "line 2: 1 values, and 4 before"),
         (["run", "cut.mgm", "three.csv"], "cut short"),
         (["run", "iris.mgm", "three.csv"], r"a sample has \[4\]"),
         (["run", "iris.mgm", "bad.json"], "is not JSON of numbers"),
@@ -210,14 +225,40 @@ def test_what_is_wrong_is_said_in_a_line(args, what, models_dir, tmp_path, monke
         (tmp_path / f"bad.{ending}").write_bytes(b"no such thing")
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "three.csv").write_text("1,2,3\n")
+    (tmp_path / "text.csv").write_text("a,b,c,d\n1,2,3,4\n1,x,3,4\n")
+    (tmp_path / "ragged.csv").write_text("1,2,3,4\n1\n")
+    for ending in ("txt", "json"):
+        (tmp_path / f"latin.{ending}").write_bytes(b"\xe9t\xe9\n")
     whole = (models_dir / "iris-forest.mgm").read_bytes()
     (tmp_path / "iris.mgm").write_bytes(whole)
     (tmp_path / "cut.mgm").write_bytes(whole[:600])
     (tmp_path / "iris.joblib").write_bytes((models_dir / "iris-forest.joblib").read_bytes())
+    source = (tmp_path / "iris.joblib").read_bytes()
     _, err = mcpgw(capsys, *args, code=1)
     line = err.splitlines()[-1]
     assert line.startswith("mcpgw: ")
     assert re.search(what, line), line
+    assert (tmp_path / "iris.joblib").read_bytes() == source
+
+
+def test_a_first_number_behind_a_byte_order_mark(models_dir, tmp_path, capsys):
+    (tmp_path / "x.csv").write_text("\ufeff5.1,3.5,1.4,0.2\n6.3,3.3,6.0,2.5\n", "utf-8")
+    text, _ = mcpgw(capsys, "run", models_dir / "iris-forest.mgm", tmp_path / "x.csv")
+    assert [line.split()[0] for line in text.splitlines()] == ["setosa", "virginica"]
+
+
+def test_what_a_board_will_lack_is_reported(tmp_path, capsys):
+    maker = Maker(3)
+    x = maker.input((1, 300, 300, 2))
+    (tmp_path / "net.tflite").write_bytes(maker.finish([x], [maker.conv(x, 1, (1, 1))]))
+    text, _ = mcpgw(capsys, "convert", tmp_path / "net.tflite")
+    assert "no labels: with --labels it brings the tool `classify`" in text
+    assert "more RAM than the 131,072 bytes" in text
+
+
+def test_the_ram_of_boards(monkeypatch):
+    monkeypatch.setattr(config, "_SMALL", True)
+    assert config.limits()["model_ram"][0] == report.MODEL_RAM
 
 
 def test_without_numpy(models_dir, capsys, monkeypatch):
@@ -228,6 +269,17 @@ def test_without_numpy(models_dir, capsys, monkeypatch):
     for args in (("convert", models_dir / "iris-forest.joblib"), ("run", "model.mgm", "-")):
         _, err = mcpgw(capsys, *args, code=1)
         assert err == "mcpgw: numpy is not installed: pip install 'mcpgw[convert]'\n"
+
+
+@pytest.mark.parametrize("package, ending", [("tflite", "tflite"), ("gguf", "gguf")])
+def test_without_a_package(package, ending, tmp_path, capsys, monkeypatch):
+    source = tmp_path / f"net.{ending}"
+    source.write_bytes(b"\0\0\0\0TFL3" + bytes(40))
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"mcpgw.convert.{ending}", raising=False)
+    monkeypatch.delattr(f"mcpgw.convert.{ending}", raising=False)
+    _, err = mcpgw(capsys, "convert", source, code=1)
+    assert err == f"mcpgw: {package} is not installed: pip install 'mcpgw[convert]'\n"
 
 
 def test_wrong_options(models_dir, capsys):

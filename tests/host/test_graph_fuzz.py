@@ -19,7 +19,7 @@ from mcpgw.convert.run import GraphModel
 from targets import ROOT
 from tflite_maker import Maker
 
-COUNT = soak.count(15_000, 300_000)
+COUNT = soak.count(20_000, 300_000)
 BATCH = 5_000
 # Values at which sizes and offsets break.
 EDGES = (0, 1, 2, 3, 4, 7, 8, 15, 16, 127, 128, 255, 256, 4096, 65535, 65536, 1 << 20, 1 << 24)

@@ -226,5 +226,11 @@ def test_files_and_stores(files, tmp_path):
     texts = ["".join(one.generate("ab", max_tokens=4)) for one in (*two, two[0])]
     assert len(set(texts)) == 1
     assert store.evicted == 2
+    at = model.index(b'{"name"')
+    damaged = model[:at] + b"[" + model[at + 1 :]
+    with pytest.raises(ModelError, match="story: its metadata is no JSON object with a name"):
+        _ = Language(damaged, tokenizer, name="story").meta
     with pytest.raises(ModelError, match="missing.mgm cannot be read"):
         Language(str(tmp_path / "missing.mgm"), tokenizer)
+    with pytest.raises(ModelError, match="^story: .*missing.mgt cannot be read"):
+        Language(str(tmp_path / "m.mgm"), str(tmp_path / "missing.mgt"), name="story")

@@ -86,7 +86,7 @@ def test_several_models():
         (lambda: gw.model("turn", dense(ROWS, BIAS)), "there already"),
         (lambda: gw.model("a b", dense(ROWS, BIAS)), "name 'a b'"),
         (lambda: gw.model("x", b"nonsense"), "x: not a model"),
-        (lambda: gw.model("x", "/no/such.mgm"), "x cannot be read"),
+        (lambda: gw.model("x", "/no/such.mgm"), "x: /no/such.mgm cannot be read: "),
     ):
         try:
             call()

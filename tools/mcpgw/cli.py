@@ -26,6 +26,9 @@ COMMANDS = {
     "run": ("mcpgw.convert.command", "run"),
 }
 
+# What `pip install 'mcpgw[convert]'` brings, by the names it is imported by.
+OPTIONAL = ("numpy", "tflite", "onnx", "gguf", "sklearn", "joblib", "tokenizers")
+
 
 class LazyGroup(TyperGroup):
     """Looks sub-commands up in COMMANDS and imports only the one that runs (all for --help)."""
@@ -111,6 +114,8 @@ def _report(error):
         text = error.format_message()
     elif isinstance(error, typer.Abort):
         text = "stopped"
+    elif isinstance(error, ModuleNotFoundError) and error.name in OPTIONAL:
+        text = f"{error.name} is not installed: pip install 'mcpgw[convert]'"
     elif isinstance(error, OSError) or _is_ours(error):
         text = str(error) or type(error).__name__
     else:

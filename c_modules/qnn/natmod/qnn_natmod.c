@@ -5,8 +5,10 @@
 #include "qnn_classic_mod.h"
 #include "qnn_llama_mod.h"
 
-// What the compiler calls by itself; a native module is linked with no C library.
-#if !defined(__linux__) && !defined(__riscv) // picolibc, which LINK_RUNTIME brings along, has them
+// What the compiler calls by itself; a native module is linked with no C library, but on RISC-V, where
+// LINK_RUNTIME brings picolibc along.
+#ifndef __riscv
+#ifndef __linux__
 void *memset(void *s, int c, size_t n) {
     return mp_fun_table.memset_(s, c, n);
 }
@@ -19,6 +21,7 @@ void *memcpy(void *to, const void *from, size_t n) {
 void *memmove(void *to, const void *from, size_t n) {
     return mp_fun_table.memmove_(to, from, n);
 }
+#endif
 
 mp_map_elem_t graph_table[7], trees_table[3], neighbours_table[6], llama_table[9];
 static MP_DEFINE_CONST_DICT(graph_dict, graph_table);

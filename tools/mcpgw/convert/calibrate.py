@@ -79,22 +79,33 @@ def read_arrays(path):
         if kind == ".npy":
             return [np.load(path, allow_pickle=False)]
         if kind == ".csv":
-            with path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row]
-            if rows and not _is_numbers(rows[0]):
-                rows = rows[1:]
-            return [np.array([[float(v) for v in row] for row in rows], np.float32)]
-    except (ValueError, OSError, EOFError, KeyError) as error:
+            return [np.array(_csv_rows(path), np.float32)]
+    except (ValueError, OSError, EOFError, KeyError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as {kind[1:]}: {error}") from None
     raise UserError(f"{path}: sample data is .npy, .npz or .csv")
 
 
-def _is_numbers(row):
-    try:
-        [float(v) for v in row]
-    except ValueError:
-        return False
-    return True
+def _csv_rows(path):
+    """Lists of floats, one as long as the other. ValueError: what is wrong in which line."""
+    rows = []
+    # Spreadsheets put a mark before the first number.
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        is_first = True
+        for row in reader:
+            if not row:
+                continue
+            try:
+                rows.append([float(v) for v in row])
+            except ValueError as error:
+                if not is_first:
+                    raise ValueError(f"line {reader.line_num}: {error}") from None
+            is_first = False
+            if rows and len(row) != len(rows[0]):
+                raise ValueError(
+                    f"line {reader.line_num}: {len(row)} values, and {len(rows[0])} before"
+                )
+    return rows
 
 
 def fit(array, shape, axes, what):

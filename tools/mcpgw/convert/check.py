@@ -45,11 +45,11 @@ def check(converted, count=100, seed=1):
         return _graph(converted, _onnx(converted), count, random)
     if converted.kind == "tflite":
         return _graph(converted, _tflite(converted), count, random)
-    raise UserError("--check knows no runtime for language models; docs/models.md has figures")
+    raise UserError("--check knows no runtime for language models")
 
 
-def _missing(package):
-    return UserError(f"--check needs {package}: pip install {package}")
+def _missing(package, note=""):
+    return UserError(f"--check needs {package}{note}: pip install {package}")
 
 
 # ---- graphs
@@ -60,7 +60,7 @@ def _tflite(converted):
         from tflite_runtime.interpreter import Interpreter, OpResolverType
     except ModuleNotFoundError:
         # Other packages of the same interpreter round otherwise.
-        raise _missing("tflite-runtime==2.14.0 (Python 3.11 at most)") from None
+        raise _missing("tflite-runtime==2.14.0", " (Python 3.11 at most)") from None
     # The default kernels are not the reference, and differ from it by one here and there.
     interpreter = Interpreter(
         str(converted.path),

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mcpgw import UserError
+from mcpgw.outputs import check_output
 
 SOURCE = typer.Argument(help="a .tflite, .onnx, .joblib, .gguf or llama2.c .bin file")
 CALIBRATE = typer.Option(
@@ -70,12 +71,13 @@ def convert(
     if kind == "sklearn":
         print(f"note: reading {source} runs code that is in it", file=sys.stderr)
     out = output or source.with_suffix(".mgm")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent}")
+    check_output(out, source, *([calibrate] if calibrate and calibrate.exists() else []))
+    if check and kind in ("gguf", "llama2c"):
+        raise UserError("--check knows no runtime for language models")
     options = sources.Options(
         name=name,
         target=target,
-        labels=sources.parse_labels(labels) if labels else None,
+        labels=sources.parse_labels(labels) if labels is not None else None,
         calibrate=calibrate,
         percentile=percentile,
         quant=quant,
@@ -151,13 +153,18 @@ def run(
     if not model.is_file():
         raise UserError(f"there is no file {model}")
     file = model.read_bytes()
-    opened = mgm.read(file)
+    try:
+        opened = mgm.read(file)
+    except UserError as error:
+        raise UserError(f"{model}: {error}") from None
     if opened.kind == mgm.LLAMA:
         from mcpgw.convert.run_language import pieces
 
         sampling = {"temperature": temperature, "top_p": top_p, "seed": seed}
-        print(source, end="", flush=True)
-        for piece in pieces(model, source, tokenizer, tokens, **sampling):
+        made = pieces(model, source, tokenizer, tokens, **sampling)
+        # What is wrong comes with the first piece: by itself, not behind the prompt.
+        print(source, end=next(made, ""), flush=True)
+        for piece in made:
             print(piece, end="", flush=True)
         print()
         return 0

@@ -60,7 +60,10 @@ def load(source, file):
 def _text(path):
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    return path.read_text()
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text in UTF-8") from None
 
 
 def _json(text, what):

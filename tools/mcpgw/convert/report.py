@@ -1,5 +1,6 @@
 """What a conversion tells: operators, work, memory, and what that will take on each board."""
 
+import struct
 from collections import Counter
 from dataclasses import dataclass
 
@@ -74,6 +75,10 @@ BOARDS = {
 }
 
 
+# The setting model_ram of a board; a test compares it with mcp_gw/config.py.
+MODEL_RAM = 131072
+
+
 def cycles(board, converted):
     """Expected cycles of one answer (of one token for a language model)."""
     file, model = mgm.read(converted.file), converted.model
@@ -105,6 +110,7 @@ def lines(converted, out):
         f"  flash {len(converted.file):,} bytes ({len(file.data):,} of weights and tables, used "
         f"in place), RAM {file.arena:,} bytes"
     )
+    result += _notes(file)
     unit = "token" if file.kind == mgm.LLAMA else "answer"
     for name, board in BOARDS.items():
         n = cycles(board, converted)
@@ -114,6 +120,18 @@ def lines(converted, out):
         took = _time(n, board.mhz)
         result.append(f"  {name} at {board.mhz} MHz: about {took} for each {unit}{hint}")
     return result
+
+
+def _notes(file):
+    """What a user would else find out on the board."""
+    is_language = file.kind == mgm.LLAMA
+    if is_language:
+        (positions,) = struct.unpack_from("<I", file.body, 28)
+        yield f"  RAM is for {positions:,} tokens of context; positions= of gw.model() takes less"
+    elif file.kind == mgm.GRAPH and not file.metadata.get("labels"):
+        yield "  no labels: with --labels it brings the tool `classify`"
+    if file.arena > MODEL_RAM:
+        yield f"  more RAM than the {MODEL_RAM:,} bytes that boards have for models (model_ram)"
 
 
 def _time(count, mhz):

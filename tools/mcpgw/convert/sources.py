@@ -136,7 +136,10 @@ def _graph(kind, path, options):
         from mcpgw.convert import onnx as reader
     else:
         from mcpgw.convert import tflite as reader
-    source = graph = reader.read(path, options.name)
+    try:
+        source = graph = reader.read(path, options.name)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     fold_constants(graph)
     samples = []
     is_float = needs_calibration(graph)
@@ -190,7 +193,12 @@ def parse_labels(text):
     """Labels: comma-separated, or the lines of a file."""
     path = Path(text)
     is_file = "," not in text and path.is_file()
-    parts = path.read_text().splitlines() if is_file else text.split(",")
+    if path.suffix and "," not in text and not is_file:
+        raise UserError(f"--labels: there is no file {text}")
+    try:
+        parts = path.read_text("utf-8-sig").splitlines() if is_file else text.split(",")
+    except UnicodeDecodeError:
+        raise UserError(f"--labels {text}: it is no text in UTF-8") from None
     labels = [part.strip() for part in parts]
     if is_file:
         labels = [label for label in labels if label]

@@ -1,17 +1,20 @@
 """`mcpgw tokenizer`: vocabularies for boards, from those of other tokenizers or from a text."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..outputs import check_output
 from . import huggingface, mgt, readers, training
 from .core import Core
 from .vocabulary import FLAGS, LOWER_STEMS, STYLES, VocabularyError
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     help="Tokenizers for boards: convert, train, look into, encode.",
 )
@@ -32,15 +35,36 @@ def _write(vocabulary, path):
         print(f"{len(left)} tokens that no text is encoded to are kept for decoding only")
 
 
+@contextlib.contextmanager
+def _named(path):
+    """What is wrong with a file is said with its name."""
+    try:
+        yield
+    except VocabularyError as error:
+        raise VocabularyError(f"{path}: {error}") from None
+
+
+def _open(path):
+    """(the file's bytes, a Core for it)."""
+    data = path.read_bytes()
+    with _named(path):
+        return data, Core(data)
+
+
 def _read(path, encoding):
     data = path.read_bytes()
     if data[:4] == mgt.MAGIC:
-        raise VocabularyError(f"{path} is a .mgt file already")
+        raise VocabularyError("it is a .mgt file already")
     if data.lstrip()[:1] == b"{":
         return huggingface.from_json(data)
     if data[4 + 8 : 4 + 8 + 5] == b"<unk>":
         return readers.llama2c(data)
-    ranks = readers.tiktoken_ranks(data)
+    try:
+        ranks = readers.tiktoken_ranks(data)
+    except VocabularyError as error:
+        raise VocabularyError(
+            f"no tokenizer.json, and no llama2.c tokenizer.bin; {error}"
+        ) from None
     encoding = encoding or path.stem
     if encoding not in readers.ENCODINGS:
         raise VocabularyError(
@@ -67,12 +91,18 @@ def convert(
     ] = None,
 ):
     """Make a .mgt file of another tokenizer's file."""
-    _write(_read(source, encoding), output)
+    check_output(output, source)
+    with _named(source):
+        vocabulary = _read(source, encoding)
+        _write(vocabulary, output)
+
+
+TEXTS = typer.Argument(help="Text files, UTF-8.", exists=True, dir_okay=False)
 
 
 @app.command()
 def train(
-    texts: Annotated[list[Path], typer.Argument(help="Text files, UTF-8.", exists=True)],
+    texts: Annotated[list[Path], TEXTS],
     output: Output,
     size: Annotated[int, typer.Option(help="Tokens at most.")] = 4096,
     style: Annotated[str, typer.Option(help="How text is split: gpt2, cl100k or o200k.")] = "gpt2",
@@ -82,11 +112,17 @@ def train(
     json: Annotated[Path | None, typer.Option(help="Write the tokenizer.json as well.")] = None,
 ):
     """Train a vocabulary from texts."""
+    for path in (output, *([json] if json else [])):
+        check_output(path, *texts)
+    # The library's bars bring empty lines on standard output with them.
+    is_shown = sys.stderr.isatty() and sys.stdout.isatty()
     text = training.train(
-        (path.read_text(errors="replace") for path in texts), size, style, special or []
+        (path.read_text("utf-8", errors="replace") for path in texts),
+        *(size, style, special or []),
+        progress=is_shown,
     )
     if json:
-        json.write_text(text)
+        json.write_text(text, "utf-8")
     _write(huggingface.from_json(text.encode()), output)
 
 
@@ -96,8 +132,7 @@ def inspect(
     tokens: Annotated[bool, typer.Option("--tokens", help="List the tokens.")] = False,
 ):
     """Check a .mgt file and say what is in it."""
-    data = file.read_bytes()
-    Core(data)
+    data, _ = _open(file)
     v = mgt.unpack(data)
     rows = v.tokens()
     print(f"{file}: {len(data):,} bytes, version {mgt.VERSION}")
@@ -138,17 +173,19 @@ Text = Annotated[str, typer.Argument(help="The text; - reads it from standard in
 @app.command()
 def encode(file: Vocab, text: Text, special: Special = False):
     """Print the tokens of a text, as a board gives them."""
-    print(*Core(file.read_bytes()).encode(_stems(file, _text(text)), special))
+    data, core = _open(file)
+    print(*core.encode(_stems(data, _text(text)), special))
 
 
 @app.command()
 def count(file: Vocab, text: Text, special: Special = False):
     """Print how many tokens a text has."""
-    print(Core(file.read_bytes()).count(_stems(file, _text(text)), special))
+    data, core = _open(file)
+    print(core.count(_stems(data, _text(text)), special))
 
 
-def _stems(file, text):
-    flags = mgt.unpack(file.read_bytes()).flags
+def _stems(data, text):
+    flags = mgt.unpack(data).flags
     return text.replace("\u2581".encode(), b" ") if flags & LOWER_STEMS else text
 
 
@@ -158,10 +195,8 @@ def decode(
     ids: Annotated[list[int], typer.Argument(help="Numbers of tokens.")],
 ):
     """Print the text of tokens."""
-    core = Core(file.read_bytes())
-    for id in ids:
-        data = core.token(id)
-        if data is None:
-            raise VocabularyError(f"no token {id}")
-        sys.stdout.buffer.write(data)
-    sys.stdout.buffer.write(b"\n")
+    _, core = _open(file)
+    found = [core.token(id) for id in ids]
+    if None in found:
+        raise VocabularyError(f"no token {ids[found.index(None)]}")
+    sys.stdout.buffer.write(b"".join(found) + b"\n")

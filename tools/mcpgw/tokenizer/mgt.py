@@ -4,8 +4,6 @@ import struct
 import zlib
 from collections import defaultdict
 
-import numpy as np
-
 from . import triebuilder
 from .vocabulary import DEEPEST, LONGEST, Vocabulary, VocabularyError
 
@@ -159,6 +157,9 @@ def perfect_hash(values):
 
 
 def _displace(buckets, bits, count):
+    # Only here: to look into a vocabulary takes no numpy.
+    import numpy as np
+
     displacement, slots = bytearray(1 << bits), [None] * count
     taken = np.zeros(count, bool)
     flips = np.arange(256, dtype=np.uint64) * np.uint64(0x27D4EB2F) & np.uint64(MASK)

@@ -54,6 +54,8 @@ def tiktoken_ranks(data):
             raise VocabularyError(
                 f"line {number} is not a token in base64 and its rank: no tiktoken file"
             ) from None
+    if not ranks:
+        raise VocabularyError("there is no token in it: no tiktoken file")
     return ranks
 
 
