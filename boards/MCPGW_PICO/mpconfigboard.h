@@ -16,7 +16,7 @@
 
 // A whole message may arrive while Python is busy or the flash is being erased; USB then holds the
 // host off, but every stop costs a host poll.  An answer should leave in one go as well.
-#define MICROPY_HW_STDIN_BUFFER_LEN             (2048)
+#define MICROPY_HW_STDIN_BUFFER_LEN             (1920)
 #define CFG_TUD_CDC_RX_BUFSIZE                  (512)
 #define CFG_TUD_CDC_TX_BUFSIZE                  (2048)
 
@@ -33,4 +33,4 @@ void mcpgw_pystack_init(void);
 
 // Objects whose children are still to be marked. With the port's 64 a gateway's do not fit; the collection
 // then looks through the whole heap again and takes 7 ms rather than 3.
-#define MICROPY_ALLOC_GC_STACK_SIZE             (256)
+#define MICROPY_ALLOC_GC_STACK_SIZE             (128)
