@@ -57,6 +57,24 @@ def test_train_convert_and_use(folder, capsys):
     assert re.search(r"^split +gpt2$", shown, re.M)
 
 
+def test_special_tokens_and_standard_input(folder, capsys, monkeypatch):
+    args = ("train", "text.txt", "-o", "end.mgt", "--size", 300, "--special", "<|end|>")
+    mcpgw(capsys, *args)
+    shown, _ = mcpgw(capsys, "inspect", "end.mgt", "--tokens")
+    (end,) = re.findall(r"^special +'<\|end\|>' (\d+)$", shown, re.M)
+    assert re.search(rf"^ +{end} '<\|end\|>'$", shown, re.M)
+    text = "The pump.<|end|>"
+    plain, _ = mcpgw(capsys, "encode", "end.mgt", text)
+    assert end not in plain.split()
+    ids, _ = mcpgw(capsys, "encode", "end.mgt", text, "--special")
+    assert ids.split() == [*plain.split()[: len(ids.split()) - 1], end]
+    (folder / "in.txt").write_text(text)
+    with open(folder / "in.txt") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        count, _ = mcpgw(capsys, "count", "end.mgt", "-", "--special")
+    assert int(count) == len(ids.split())
+
+
 @pytest.mark.parametrize(
     "args, what",
     [
