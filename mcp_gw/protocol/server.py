@@ -386,9 +386,7 @@ class Server:
     def arguments(self, buf):
         """The arguments of the CALL or GET_PROMPT just received, as a dict."""
         lo = self.spans[2 * ARGUMENTS]
-        if lo < 0:
-            return {}
-        data = memoryview(buf)[lo : self.spans[2 * ARGUMENTS + 1]]
+        data = memoryview(buf)[lo : self.spans[2 * ARGUMENTS + 1]] if lo >= 0 else b"{}"
         return loads(data, self.spans[ESCAPES] & (1 << ARGUMENTS))
 
     def arguments_text(self, buf):

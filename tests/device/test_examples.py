@@ -142,7 +142,7 @@ def test_one_message():
 
 
 def test_every_example_is_here():
-    """Those with models are in test_model_examples.py and test_language.py."""
+    """Those with models are in test_model_examples.py and test_language_device.py."""
     examples = {path.name for path in rig.EXAMPLES.glob("*.py")}
     models = {"anomaly.py", "classify_sensor.py", "story.py"}
     assert examples == {*CALLS, *models, "one_message.py", "over_http.py"}
