@@ -78,10 +78,24 @@ def test_invalid_bytes(both, seed):
         same(core, data, encoding._encode_bytes(data))
 
 
+def tiktokens(encoding, text):
+    """What tiktoken makes of a text, None where its regular expressions overflow their stack."""
+    try:
+        return encoding.encode_ordinary(text.decode())
+    except BaseException as e:  # a panic of Rust is no Exception
+        if "StackOverflow" not in str(e):
+            raise
+        return None
+
+
 def test_runs_of_one_thing(both):
     encoding, core = both
     for text in texts.runs(RUN):
-        same(core, text, encoding.encode_ordinary(text.decode()))
+        assert b"".join(map(core.token, core.encode(text))) == text
+        while (wanted := tiktokens(encoding, text)) is None:
+            text = text[: len(text) // 2].decode(errors="ignore").encode()
+            assert text
+        same(core, text, wanted)
         data = b"x \n" + text + b"\xff" + text[:100]
         same(core, data, encoding._encode_bytes(data))
 
