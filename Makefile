@@ -53,7 +53,7 @@ $(B)/setup/system: tools/system_packages.sh
 $(VENV)/.stamp: pyproject.toml | $(B)/setup/system
 	@echo "setup: installing the host tools into $(VENV)"
 	@[ -x $(PY) ] || python3 -m venv $(VENV)
-	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[sim,convert,test]'
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[sim,convert,pi,test]'
 	@touch $@
 
 # The simulator lives in the cache, which may be gone or elsewhere by now.
