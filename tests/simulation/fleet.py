@@ -1,4 +1,4 @@
-"""A fleet: boards, the computers they hang on and the servers behind, and all that befalls them."""
+"""A fleet: boards, the computers they hang on, the servers behind, and what befalls them."""
 
 import tempfile
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from fake_time import replaced
 from fleet_board import Board
 from fleet_host import Host
 from ledger import Ledger
-from mcp_gw.queue import nor_fault
 from office import TOOLS, Server
 from world import World
+
+from mcp_gw.queue import nor_fault
 
 _HOUR = 3600.0
 _DAY = 86400.0

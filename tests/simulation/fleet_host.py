@@ -5,13 +5,14 @@ killed and started again.
 import json
 import secrets
 
-from mcp_gw.protocol.framing import LineBuffer
-from mcp_gw.transports import link
 from mcpgw.bridge.calls import Calls
 from mcpgw.bridge.keys import KeyStore
 from mcpgw.bridge.lines import lines_of
 from mcpgw.bridge.relay import Relay
 from office import Office
+
+from mcp_gw.protocol.framing import LineBuffer
+from mcp_gw.transports import link
 
 _HELLO_S = 3.0
 _RX = 1 << 20

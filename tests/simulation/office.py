@@ -129,7 +129,7 @@ class Office:
         work = self._server.call(tool, params, extra, timeout_s or self.timeout_s)
         try:
             return await asyncio.wait_for(work, timeout_s or self.timeout_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise NoAnswer(f"{self.name} gave no answer in time") from None
         except Unavailable:
             self._fell()

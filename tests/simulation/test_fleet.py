@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import soak
 from fleet import Settings, live
+from mcpgw.bridge import keys
+from mcpgw.bridge.calls import Calls
 from world import Broken
 
 from mcp_gw.queue.outbox import Outbox
-from mcpgw.bridge import keys
-from mcpgw.bridge.calls import Calls
 
 RUN = Path(__file__).with_name("run.py")
 
