@@ -30,8 +30,10 @@ _NETWORK = (
     "route/held",
     "route/http_",
     "route/stream",
+    "sntp",
     "tls_server",
     "transports/tcp",
+    "wifi",
 )
 
 include("$(MPY_DIR)/extmod/asyncio")

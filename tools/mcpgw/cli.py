@@ -19,6 +19,7 @@ COMMANDS = {
     "bridge": ("mcpgw.bridge.command", "bridge"),
     "flash": ("mcpgw.flash", "flash"),
     "deploy": ("mcpgw.deploy", "deploy"),
+    "config": ("mcpgw.edge.command", "app"),
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),
