@@ -153,6 +153,9 @@ class Edge:
             self._keep_time(self.part("time"))
         for text in self._notes:
             gateway.log(text)
+            for port in gateway.ports:
+                if not port.link.up:
+                    port.link.log(text)  # the bridge that comes later is told too
         self._notes = []
 
     def close(self):
