@@ -32,6 +32,9 @@ _NETWORK = (
     "route/stream",
     "sntp",
     "tls_server",
+    "transports/dial",
+    "transports/mdns",
+    "transports/sockets",
     "transports/tcp",
     "wifi",
 )
