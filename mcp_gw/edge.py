@@ -29,8 +29,15 @@ def parse(data):
     if data[-_TAIL:] != b',"crc":"%08x"}' % crc32(body):
         raise ValueError("damaged: deploy it again")
     rows = json.loads(body + b"}")
-    if rows["v"] != VERSION:
-        raise ValueError("of version %s, this firmware reads %d" % (rows["v"], VERSION))
+    version = rows.pop("v")
+    if version != VERSION:
+        raise ValueError("of version %s, this firmware reads %d" % (version, VERSION))
+    for name in rows:
+        tables = [rows[name]]
+        if name == "upstreams" and isinstance(rows[name], dict):
+            tables.extend(rows[name].values())
+        if not all(isinstance(table, dict) for table in tables):
+            raise ValueError("%s is no table" % name)
     return rows
 
 
@@ -64,7 +71,7 @@ class Edge:
 
     def part(self, section):
         """One section (dict), empty where there is none."""
-        return self._rows.get(section) or {}
+        return self._rows.get(section, {})
 
     def _note(self, text):
         self._notes.append("configuration: %s\n" % text)
@@ -90,7 +97,7 @@ class Edge:
         """Gateway.upstream(), completed by [upstreams.NAME]."""
         for n in range(len(more)):
             given[_ORDER[n]] = more[n]
-        row = dict(self.part("upstreams").get(name) or {})
+        row = dict(self.part("upstreams").get(name, {}))
         if url is not None:
             # The app says where: a token is not for another place than that it was given for.
             row = {key: row[key] for key in _EVERYWHERE if key in row}
@@ -134,21 +141,27 @@ class Edge:
         for name in self.part("upstreams"):
             if name not in known:
                 gateway.upstream(name)
+        if self.part("routing"):
+            self._route(self.part("routing"))
         if self.part("wifi"):
             self._join(self.part("wifi"))  # before anything listens: some ports need that
-        http = self.part("http")
+        http = dict(self.part("http"), **options)
         if transports:
             if "http" in transports:
-                options = dict(http, **options)
+                options = http
             self._open(*transports, take=take, **options)
         else:
             wanted = self.part("board").get("serve")
-            wanted = wanted or (("serial", "http") if http else ("serial",))
+            wanted = wanted or (("serial", "http") if self.part("http") else ("serial",))
             others = [name for name in wanted if name != "http"]
-            if others:
+            if "http" not in wanted:
+                self._open(*others, take=take, **options)
+            elif others:
                 self._open(*others, take=take)
-            if "http" in wanted and not self._serve_http(dict(http, **options)) and not others:
+            if "http" in wanted and not self._serve("http", **http) and not others:
                 self._open("serial", take=take)
+        if self.part("dial_out"):
+            self._dial(self.part("dial_out"))
         if self.part("time").get("sntp"):
             self._keep_time(self.part("time"))
         for text in self._notes:
@@ -165,14 +178,31 @@ class Edge:
         self._tasks = []
         self._close()
 
-    def _serve_http(self, options):
-        """Whether HTTP is served as configured; else the log says why not."""
+    def _serve(self, transport, **options):
+        """Whether a transport is served as configured; else the log says why not."""
         try:
-            self._open("http", **options)
+            self._open(transport, **options)
         except (ConfigError, OSError) as e:
-            self._note("http is not served: %s" % e)
+            self._note("%s is not served: %s" % (transport, e))
             return False
         return True
+
+    def _route(self, row):
+        try:
+            self._gateway.routing(row)
+        except ConfigError as e:
+            self._note(e)
+
+    def _dial(self, row):
+        """Connect to the Pi, and serve over that connection as well."""
+        try:
+            from .transports.dial import Dial
+
+            self._open(Dial(self._gateway, name=self.name, **row))
+        except ImportError:
+            self._note("this firmware has no network: nobody is dialled")
+        except (ConfigError, OSError) as e:
+            self._note(e)
 
     def _join(self, row):
         """Begin to join the wireless network; nothing waits for it."""

@@ -72,7 +72,7 @@ def parse(data, nonce):
     if not -_MAX_DELAY < delay < _MAX_DELAY or dispersion >= _MAX_DELAY:
         raise Unusable("its time is too uncertain")
     received, sent, fraction = struct.unpack_from(">I4xII", data, 32)
-    if not received or not sent or (sent - received) & 0xFFFFFFFF > 1:
+    if not any(data[40:48]) or (sent - received) & 0xFFFFFFFF > 1:
         raise Unusable("its times do not fit together")
     unix_s = sent - _EPOCH
     if sent < 0x80000000:

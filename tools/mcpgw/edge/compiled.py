@@ -5,6 +5,8 @@ import json
 from binascii import crc32
 
 from mcp_gw import edge
+from mcp_gw.errors import ConfigError as OptionError
+from mcp_gw.route import rules
 
 from .fields import ConfigFileError, check_fields, nearest, parse_document, read_document
 from .table import MAX_UPSTREAMS, NAMED, OTHERS, SECTIONS, name
@@ -34,8 +36,11 @@ def check_document(document):
     for section, table in document.data.items():
         if section in OTHERS:
             continue
+        if section == "routing":
+            found[section] = check_routing(document, table)
+            continue
         if section not in SECTIONS:
-            known = (*SECTIONS, *OTHERS)
+            known = (*SECTIONS, "routing", *OTHERS)
             what = "section" if isinstance(table, dict) else "key outside of sections"
             document.problem((section,), f"no {what} {section}{nearest(section, known)}")
             continue
@@ -77,6 +82,39 @@ def _check_named(document, section, table, fields, needed):
     return found
 
 
+def check_routing(document, table):
+    """The section [routing] (docs/routing.md), checked key by key by the code that will use it."""
+    if not isinstance(table, dict):
+        document.problem(("routing",), "routing is a section: write [routing]")
+        return {}
+    for at, options in _routing_rows(table):
+        try:
+            rules.checked(options)
+        except OptionError as e:
+            why, unknown, known = str(e).partition("; known are: ")
+            if unknown:
+                why += nearest(at[-1], known.split(", "))
+            document.problem(at, f"[routing] {why}")
+    return table
+
+
+def _routing_rows(table):
+    """Yield (path of a key, options with just this key)."""
+    for key, value in table.items():
+        if key in ("tools", "upstreams") and isinstance(value, dict):
+            for name, row in value.items():
+                if isinstance(row, dict):
+                    for option in row:
+                        only = {key: {name: {option: row[option]}}}
+                        yield ("routing", key, name, option), only
+                else:
+                    yield ("routing", key, name), {key: {name: row}}
+        elif key == "profile":
+            yield ("routing", key), {"profile": key}  # a function: apps have it
+        else:
+            yield ("routing", key), {key: value}
+
+
 def _check_together(document, found):
     """What no key shows by itself."""
     http = found.get("http", {})
@@ -87,6 +125,14 @@ def _check_together(document, found):
         document.problem(("http",), "cert and key in [http] go together")
     if "client_ca" in http and "cert" not in http:
         document.problem(("http", "client_ca"), "client_ca in [http] needs cert and key")
+    queue = found.get("queue", {})
+    if queue.get("device", "flash") == "flash" and ("bytes" in queue or "path" in queue):
+        key = "bytes" if "bytes" in queue else "path"
+        document.problem(("queue", key), f"{key} in [queue] is not for flash, whose size is fixed")
+    if (queue.get("device") == "file") != ("path" in queue) and "bytes" not in queue:
+        document.problem(("queue",), "device = file and path in [queue] go together")
+    if queue.get("bytes", 0) % 4096:
+        document.problem(("queue", "bytes"), "bytes in [queue] must be a multiple of 4096")
     outside = http.get("host", "127.0.0.1") not in ("127.0.0.1", "::1", "localhost")
     if outside and not ("token" in http or "client_ca" in http or http.get("insecure")):
         document.problem(
@@ -122,7 +168,7 @@ def compile_config(found):
 def read_compiled(data):
     """The sections in a board's file. Raises ValueError with what is wrong."""
     rows = edge.parse(data)
-    return {section: table for section, table in rows.items() if section in SECTIONS}
+    return {key: table for key, table in rows.items() if key in SECTIONS or key == "routing"}
 
 
 def merged(under, over):
@@ -182,8 +228,8 @@ def _key(key):
 def _value(value):
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, (int, float)):
+        return repr(value)
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, list):

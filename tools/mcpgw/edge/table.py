@@ -90,6 +90,7 @@ HTTP = {
     "insecure": _flag("let others in although nobody has to show a token", "false"),
     "hosts": Field("names", "names under which clients reach the board", "none", 1, 255),
     "origins": Field("names", "web pages whose scripts may use it", "none", 1, 255),
+    "announce": _flag("tell the local network, by mDNS, that the board is here", "false"),
     "endpoints": _flag("have /health, /metrics and /v1/ beside MCP", "true"),
     "cert": _text("path on the board of its certificate: https", "none"),
     "key": _text("path on the board of the certificate's key", "none"),
@@ -125,11 +126,32 @@ UPSTREAM = {
     ),
     "expiry_s": _number("seconds after which such a call expires", "queue_expiry_s", 1, 31536000),
 }
+UPSTREAM["same_as"] = _text("the upstream whose tools it offers, too", "none", form=name)
+QUEUE = {
+    "device": _text(
+        "where it is kept: in the board's own flash, in RAM (lost with the power) or in a file",
+        "flash",
+        choices=("flash", "ram", "file"),
+    ),
+    "bytes": _number("its size in RAM or in the file", "65536", 3 * 4096, 1 << 26),
+    "path": _text("of the file", "none"),
+}
+DIAL_OUT = {
+    "host": _text("of the Pi", form=host),
+    "port": _number("its port for boards that dial in", "8444", 1, 65535),
+    "token": _text(
+        "this board's token there; `mcpgw pair` writes it", "none", 1, 4096, secret=True
+    ),
+    "code": _text("a pairing code, in place of a token", "none", 4, 64, secret=True),
+    "tls": _flag("whether it speaks TLS there", "false"),
+    "ca": _text("path on the board of the certificates to trust then", "none"),
+    "verify": _flag("false takes any certificate: for experiments only", "true"),
+}
 TIME = {
     "sntp": Field(
         "names", "time servers (SNTP) to ask, in order of preference", "none", 1, 253, form=host
     ),
-    "every_s": _number("how often they are asked", "3600", 64, 7 * _DAY_S),
+    "every_s": _number("how often they are asked", "3600", 64, 6 * _DAY_S),
     "upstreams": _flag("believe the Date of upstreams' HTTP answers", "true"),
     "system": _flag(
         "believe the operating system's clock, where there is one; false: ask others", "true"
@@ -150,6 +172,13 @@ SECTIONS = {
         UPSTREAM,
         (),
     ),
+    "queue": ("Where calls wait that may wait (docs/upstreams.md).", QUEUE, ()),
+    "dial_out": (
+        "A connection to the paired gateway that the board opens itself: for boards that cannot "
+        "be reached from outside.",
+        DIAL_OUT,
+        ("host",),
+    ),
     "time": ("Where the time comes from on a board that has no clock.", TIME, ()),
     "settings": (
         "The gateway's settings; what each is for stands in `mcp_gw/config.py`.",
@@ -160,4 +189,4 @@ SECTIONS = {
 # Sections with a table for each name.
 NAMED = ("upstreams",)
 # Sections of the same file that are the Pi's.
-OTHERS = ("pi", "boards", "servers", "model", "clients")
+OTHERS = ("pi", "boards", "servers", "discovery", "dial", "model", "clients")
