@@ -11,6 +11,10 @@ target_link_options(usermod INTERFACE ${CMAKE_BINARY_DIR}/firmware_limit.ld)
 target_sources(usermod INTERFACE ${CMAKE_CURRENT_LIST_DIR}/pystack.c)
 target_link_options(usermod INTERFACE -Wl,--wrap=gc_collect_start)
 
+# Less memory for the file system.
+target_sources(usermod INTERFACE ${CMAKE_CURRENT_LIST_DIR}/littlefs.c)
+target_link_options(usermod INTERFACE -Wl,--wrap=lfs2_mount -Wl,--wrap=lfs2_format)
+
 # The port builds for size, except what runs most of the time. To those who wait, a collection is the longest
 # thing that happens.
 set_source_files_properties(${MICROPY_DIR}/py/gc.c PROPERTIES COMPILE_OPTIONS -O2)
