@@ -85,7 +85,7 @@ class Rp2Nor(Nor):
 def default_device():
     """The queue region this board's definition reserves, or None where there is none."""
     try:
-        import board_flash
+        from _flash_map import QUEUE_LEN, QUEUE_START
     except ImportError:
         return None
-    return Rp2Nor(board_flash.QUEUE_START, board_flash.QUEUE_LEN)
+    return Rp2Nor(QUEUE_START, QUEUE_LEN)
