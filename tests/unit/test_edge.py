@@ -131,8 +131,8 @@ def test_a_missing_or_damaged_file_is_told_and_the_gateway_serves():
 def test_sections_of_a_wrong_kind_do_no_harm():
     # The checksum is right, so it was compiled by something else than ours.
     for value in (None, 7, "text", [1], True):
-        rows = {name: value for name in ("board", "settings", "upstreams", "time", "queue")}
-        for rows in (rows, {"upstreams": {"office": value}}):
+        flat = dict.fromkeys(("board", "settings", "upstreams", "time", "queue"), value)
+        for rows in (flat, {"upstreams": {"office": value}}):
             with Configured(rows) as one:
                 gw = one.gateway("x")
                 log = Log(gw, Wire(gw))
@@ -237,7 +237,7 @@ class WithConsole(Gateway):
 
 
 def test_http_that_cannot_be_served_is_told_and_the_console_is_served():
-    with Configured({"board": {"serve": ["http"]}, "http": {"host": "0.0.0.0", "port": 0}}) as one:
+    with Configured({"board": {"serve": ["http"]}, "http": {"host": "0.0.0.0", "port": 0}}):
         gw = WithConsole("x", edge=PATH)
         log = Log(gw)
         assert "http is not served: " in log.text and "token" in log.text

@@ -6,7 +6,6 @@ from binascii import crc32
 
 from mcp_gw import edge
 from mcp_gw.errors import ConfigError as OptionError
-from mcp_gw.route import rules
 
 from .fields import ConfigFileError, check_fields, nearest, parse_document, read_document
 from .table import MAX_UPSTREAMS, NAMED, OTHERS, SECTIONS, name
@@ -87,6 +86,8 @@ def check_routing(document, table):
     if not isinstance(table, dict):
         document.problem(("routing",), "routing is a section: write [routing]")
         return {}
+    from mcp_gw.route import rules
+
     for at, options in _routing_rows(table):
         try:
             rules.checked(options)
