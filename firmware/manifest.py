@@ -31,6 +31,9 @@ _NETWORK = (
     "route/http_",
     "route/stream",
     "tls_server",
+    "transports/dial",
+    "transports/mdns",
+    "transports/sockets",
     "transports/tcp",
 )
 

@@ -236,7 +236,7 @@ class Gateway(Declares, Tells):
             port = Port(io, cap, take or self.dispatch.take, self.dispatch.oversized, Session())
             port.session.out = port.send
             self.join(port.session)
-            port.link.on_hello = lambda host, port=port: self._hello(host, port)
+            port.link.on_hello = lambda host, port=port: self.hello(host, port)
             if self.upstreams:
                 self.upstreams.watch(port.link)
             self.ports.append(port)
@@ -266,17 +266,17 @@ class Gateway(Declares, Tells):
         """Serve a port whenever it is ready; returns a task where it has to be looked at."""
         if not pollable(port.stream):
             return spawn(self._pump(port))
-        watch(port.stream, lambda: self._ready(port))
+        watch(port.stream, lambda: self.ready(port))
         return None
 
     async def _pump(self, port):
         while port in self.ports and not port.ended:
-            if not self._ready(port):
+            if not self.ready(port):
                 await sleep_ms(2)
             elif self._work:
                 await sleep_ms(0)
 
-    def _ready(self, port):
+    def ready(self, port):
         """Read once and handle what is complete. Returns whether there was anything."""
         try:
             n = port.fill()
@@ -347,7 +347,7 @@ class Gateway(Declares, Tells):
 
     # What the parts ask for.
 
-    def _hello(self, host, port):
+    def hello(self, host, port):
         """A bridge said hello on a port: take its time, tell it who we are."""
         unix_s = int(host["time_ms"]) // 1000
         if not 0 < unix_s < 1 << 32:
