@@ -38,7 +38,7 @@ def rows(gateway):
             why = "Outcomes dropped before their time"
             out.append(("queue_dropped_total", "counter", why, outbox.dropped))
         if hub.routing:
-            from .route.routes_told import rows as routes
+            from .route.routes_rows import rows as routes
 
             out.extend(routes(hub.routing))
     return out

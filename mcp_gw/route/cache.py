@@ -3,7 +3,7 @@ first."""
 
 from collections import OrderedDict
 
-from ..compat import const, ticks_add, ticks_diff
+from ..compat import const, ticks_add, ticks_diff, ticks_ms
 from ..protocol.jsontext import members
 
 _OVERHEAD = const(64)  # bytes that an entry counts beside its text
@@ -53,6 +53,33 @@ class Cache:
         while self.bytes > self._most:
             self.remove(next(iter(self._rows)))
             self.dropped += 1
+
+    def answers(self, passage):
+        """Answer a Routed resources/read from what is kept; False: it has to be asked for."""
+        message = passage.message
+        if b'"requestState"' in message or b'"inputResponses"' in message:
+            return False
+        request = passage.request
+        session = request.session
+        name = passage.first.same_as or passage.first.name
+        who = session.principal
+        if who is None:
+            # Whoever is not authenticated is told apart by the connection; that it is in the key
+            # keeps it from being taken for a later one.
+            who = session, session.age
+        passage.kept_from = (name, request.name), (name, request.name, who)
+        found = self.get(passage.kept_from, ticks_ms())
+        if found is None:
+            return False
+        passage.upstream, raw = found
+        passage.finish(True, raw, None)
+        return True
+
+    def keep(self, passage, raw):
+        """What a Routed resources/read brought."""
+        upstream = passage.upstream
+        if upstream.modern and passage.kept_from is not None:
+            self.put(*passage.kept_from, upstream, bytes(raw), ticks_ms())
 
     def remove(self, key):
         row = self._rows.pop(key, None)

@@ -131,8 +131,8 @@ class Hub:
             told = upstream.name, left_out, kind
             why = "malformed, of a name that is taken, or over max_upstream_tools or"
             gateway.log("%s: %d %s left out (" % told + why + " max_upstream_bytes)\n")
-        if self.routing and kind == "resources":
-            self.routing.forget(upstream)
+        if self.routing and self.routing.cache and kind == "resources":
+            self.routing.cache.forget(upstream.same_as or upstream.name)
         if changed:
             getattr(gateway, kind + "_changed")()
         return True

@@ -54,7 +54,8 @@ class Routed(Passage):
 
     def begin(self, buf, spans):
         self._look(buf, spans)
-        if not self.routing.cached(self):
+        cache = self.routing.cache
+        if cache is None or self.method != "resources/read" or not cache.answers(self):
             self.go()
 
     def take(self, buf, spans):
@@ -146,8 +147,8 @@ class Routed(Passage):
         place = self.place
         self._release(err is None)
         if err is None:
-            if ok and self.kept_from:
-                self.routing.keep(self, bytes(raw))
+            if ok and self.kept_from is not None:
+                self.routing.cache.keep(self, raw)
             Passage.done(self, ok, raw, None)
             return
         self.err = err

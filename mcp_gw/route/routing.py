@@ -1,11 +1,9 @@
 """Routing of one gateway: the places there are, what is decided for each request, and what came of
 it."""
 
-import gc
-
 from ..compat import const, ticks_diff, ticks_ms
-from ..errors import ConfigError, GatewayError, ProtocolError
-from ..protocol.framing import ARGUMENTS, new_spans, scan
+from ..errors import ConfigError, ProtocolError
+from ..protocol.framing import new_spans, scan
 from ..protocol.jsontext import loads, member
 from ..protocol.jsonvalue import dumps
 from ..registry import Resource
@@ -25,15 +23,15 @@ class Routing:
     """hub: the Hub; gateway: its Gateway. Takes the place of what routes by name alone."""
 
     def __init__(self, hub, gateway):
-        self._gateway = gateway
-        self._hub = hub
+        self.gateway = gateway
+        self.hub = hub
         self._given = {}
         self._settings = {}
         self._spans = new_spans()
         self._elsewhere = {}  # the gateway's own tool -> (upstream's name, its name there)
         self._hidden = {}  # upstream's name -> {its tool's name: the tool in _elsewhere}
-        self._running = []  # own calls under way: (request, since when)
-        self._profile_failed = False
+        self.running = []  # own calls under way: (request, since when)
+        self.profile_failed = None
         self.cache = None
         self.places = {}
         self.counts = {}  # (tool or method, where) -> how often
@@ -71,8 +69,11 @@ class Routing:
                 self._hidden.setdefault(name, {})[there or tool] = tool
         most = self.options["cache_bytes"]
         if most and (self.cache is None or "cache_bytes" in options):
-            from .cache import Cache
-
+            try:
+                from .cache import Cache
+            except ImportError:
+                why = "routing: this firmware keeps no answers; leave cache_bytes out"
+                raise ConfigError(why) from None
             self.cache = Cache(most)
         elif not most:
             self.cache = None
@@ -97,7 +98,7 @@ class Routing:
     def add(self, upstream):
         """An upstream is declared."""
         lead = upstream.same_as
-        upstreams = self._hub.router.upstreams
+        upstreams = self.hub.router.upstreams
         if upstream.name in (LOCAL, QUEUE, "refuse"):
             raise ConfigError("with routing no upstream can be called " + upstream.name)
         if lead:
@@ -112,7 +113,7 @@ class Routing:
 
     def open(self):
         """The gateway begins to serve. Raises ConfigError for names that nobody has."""
-        upstreams = self._hub.router.upstreams
+        upstreams = self.hub.router.upstreams
         for tool, row in self.options["tools"].items():
             for name in (self._elsewhere.get(tool, (None,))[0], row.get("only")):
                 if name not in (None, LOCAL) and name not in upstreams:
@@ -138,76 +139,51 @@ class Routing:
         row = self._elsewhere.get(tool.name)
         if row is None or tool.task:
             return False
-        forwarder = self._hub.forwarder
-        upstream = self._hub.router.upstreams[row[0]]
+        forwarder = self.hub.forwarder
+        upstream = self.hub.router.upstreams[row[0]]
         passage = Routed(
             self, tool, forwarder, request, port, upstream, "tools/call", dumps(row[1])
         )
-        passage.take(buf, self._gateway.server.spans)
+        passage.take(buf, self.gateway.server.spans)
         return True
 
     def run_here(self, request, port, tool, buf):
         """Carry out a call of the gateway's own, whose arguments are spans of `buf`."""
         started = ticks_ms()
-        dispatch = self._gateway.dispatch
+        dispatch = self.gateway.dispatch
         self.local.begin(0)
-        self._running.append((request, started))
+        self.running.append((request, started))
         try:
             dispatch.call(request, port, tool, buf)
         except Exception as e:
             request.end()
             dispatch.failed(request.task or port, request.id, e, request.revision.modern)
-        self._look(ticks_ms())
+        self.look(ticks_ms())
 
-    def _look(self, now):
+    def look(self, now):
         """Find out which of the own calls have ended."""
-        for row in self._running[:]:
+        for row in self.running[:]:
             request, started = row
             if request.session.under_way.get(request.id) is not request:
-                self._running.remove(row)
+                self.running.remove(row)
                 ok = None if request.cancelled else True
                 self.local.end(0, False, ok, ticks_diff(now, started), now)
 
     def tick(self, now, second):
-        if self._running:
-            self._look(now)
+        if self.running:
+            self.look(now)
         if not second:
             return
         forget_ms = 1000 * self.options["history_s"]
         self.local.tick(now, forget_ms)
         for place in self.places.values():
             place.tick(now, forget_ms)
-            if self._is_due(place, now):
-                place.asking = True
-                self._gateway.work(self._ask_after(place))
+            if not place.upstream.tells_state:
+                from .health import look
+
+                look(place, now, self.gateway.work)
         if self.cache is not None:
             self.cache.tick(now)
-
-    def _is_due(self, place, now):
-        """Whether it is time to ask an upstream whether it is there."""
-        ms = place.options["health_ms"]
-        if place.asking or not ms or place.upstream.tells_state or place.requests:
-            return False
-        half_open = place.breaker.state and place.breaker.passes(now)
-        return half_open or ticks_diff(now, place.heard) >= ms
-
-    async def _ask_after(self, place):
-        upstream = place.upstream
-        trying = place.begin(0)
-        ok = None
-        try:
-            if upstream.modern is None:
-                await upstream.connect()
-            else:
-                method = "server/discover" if upstream.modern else "ping"
-                parts = [b'{"_meta":', upstream.meta(), b"}"]
-                await upstream.request(method, parts, _CHECK_MS)
-            ok = True
-        except GatewayError:
-            ok = False
-        finally:
-            place.end(0, trying, ok, None, ticks_ms())
-            place.asking = False
 
     # What requests on their way ask.
 
@@ -218,7 +194,7 @@ class Routing:
 
     def _candidates(self, passage):
         """The places that have what is asked for, the preferred first."""
-        router = self._hub.router
+        router = self.hub.router
         found = []
         for upstream in router.mates(passage.first):
             if passage.method != "tools/call" or router.has(upstream, passage.plain):
@@ -241,7 +217,7 @@ class Routing:
 
     def repeatable(self, passage):
         """Whether the tool says that it may be executed twice, at the place where it is."""
-        offers = self._hub.router.offers.get(passage.upstream.name, {})
+        offers = self.hub.router.offers.get(passage.upstream.name, {})
         return offers.get(passage.plain, False)
 
     def decide(self, passage):
@@ -256,80 +232,18 @@ class Routing:
             rows.append(place.row(barred))
         snapshot = {"places": rows, "queueable": passage.may_wait, "bytes": passage.size}
         if free > 1:
-            self._measure(snapshot, passage, rules)
+            if rules["strategy"] != "order":
+                from .measure import measure
+
+                measure(self, snapshot, passage)
         where, why = decide(snapshot, rules)
         key = passage.what, where
         if key not in self.counts and len(self.counts) >= _COUNTED:
             key = "other", where
         self.counts[key] = self.counts.get(key, 0) + 1
         self.last = self.last[1 - _LAST :]
-        self.last.append((self._gateway.clock.uptime_s, passage.what, where, why))
+        self.last.append((self.gateway.clock.uptime_s, passage.what, where, why))
         return where, why
-
-    def _measure(self, snapshot, passage, rules):
-        """Add to the snapshot what decides between places."""
-        strategy = rules["strategy"]
-        if strategy == "complexity" or strategy == "hybrid":
-            snapshot["tokens"] = self._tokens(passage)
-            snapshot["cost"] = rules["cost"]
-        if strategy == "resources" or strategy == "hybrid":
-            self._look(ticks_ms())
-            outbox = self._hub.forwarder.outbox
-            snapshot["running"] = len(self._running)
-            snapshot["waiting"] = 0 if outbox is None else outbox.pending
-            loaded, need = self._model(passage, rules)
-            snapshot["loaded"] = loaded
-            snapshot["heap_need"] = need
-            snapshot["heap_free"] = _heap_free(rules["min_heap"] + need)
-            profile = self._profile()
-            for name in ("battery", "temperature_c"):
-                value = profile.get(name)
-                snapshot[name] = value if type(value) in (int, float) else None
-
-    def _tokens(self, passage):
-        """How many tokens the arguments have."""
-        message = passage.message
-        spans = self.scanned(message)
-        lo, hi = spans[2 * ARGUMENTS], spans[2 * ARGUMENTS + 1]
-        if lo < 0:
-            return passage.size // 4
-        gateway = self._gateway
-        vocabulary = None
-        for name in gateway.tokenizers or ():
-            vocabulary = gateway.tokenizers[name]
-        for name in gateway.models or () if vocabulary is None else ():
-            vocabulary = getattr(gateway.models.get(name), "tokenizer", None) or vocabulary
-        if vocabulary is None:
-            return (hi - lo) // 4
-        return vocabulary.count(str(memoryview(message)[lo:hi], "utf-8"))
-
-    def _model(self, passage, rules):
-        """(whether its model is in RAM, bytes of RAM that it would take)."""
-        models = self._gateway.models
-        if models is None or passage.tool is None:
-            return True, 0
-        name = rules["model"]
-        if name is None and passage.what in (self._gateway.built_in or ()) and len(models) == 1:
-            name = next(iter(models))
-        if name is None or name not in models:
-            return True, 0
-        model = models.get(name)
-        return model.loaded, 0 if model.loaded else model.arena_bytes
-
-    def _profile(self):
-        function = self.options["profile"]
-        if function is None or self._profile_failed:
-            return {}
-        try:
-            found = function()
-            if isinstance(found, dict):
-                return found
-            why = "it returned a %s" % type(found).__name__
-        except Exception as e:
-            why = "%s: %s" % (type(e).__name__, e)
-        self._profile_failed = True  # once is enough for the log
-        self._gateway.log("routing: profile is not asked any more: %s\n" % why)
-        return {}
 
     def origin(self, passage):
         """The name of the place that a request goes on with, if it answers a question; None."""
@@ -339,45 +253,12 @@ class Routing:
         state = member(bytes(message[len(HEAD) : -1]), b"requestState")
         if state is None:
             return None
-        seal, now = self._gateway.seal()
+        seal, now = self.gateway.seal()
         try:
             _, kept = seal.open(loads(state, True), passage.request, b"", now)
             return kept["u"]
         except (ProtocolError, KeyError, TypeError):
             return None if passage.tool is None else LOCAL
-
-    # Answers that are kept.
-
-    def cached(self, passage):
-        """Answer a request from what is kept; False: it has to be asked for."""
-        if self.cache is None or passage.method != "resources/read":
-            return False
-        if b'"requestState"' in passage.message or b'"inputResponses"' in passage.message:
-            return False
-        request = passage.request
-        session = request.session
-        name = passage.first.same_as or passage.first.name
-        who = session.principal
-        # Whoever is not authenticated is told apart by the connection; the key keeps it from being
-        # taken for a later one.
-        private = name, request.name, (session, session.age) if who is None else who
-        passage.kept_from = (name, request.name), private
-        found = self.cache.get(passage.kept_from, ticks_ms())
-        if found is None:
-            return False
-        passage.upstream, raw = found
-        passage.finish(True, raw, None)
-        return True
-
-    def keep(self, passage, raw):
-        """An answer that may be kept has come."""
-        if passage.upstream.modern:
-            self.cache.put(*passage.kept_from, passage.upstream, raw, ticks_ms())
-
-    def forget(self, upstream):
-        """What this upstream's resources hold has changed."""
-        if self.cache is not None:
-            self.cache.forget(upstream.same_as or upstream.name)
 
     # What is told of it.
 
@@ -386,15 +267,3 @@ class Routing:
         from .routes_told import told
 
         return told(self)
-
-
-def _heap_free(wanted):
-    """Bytes of heap that are free, garbage collected if there seem to be less than wanted; None on
-    a computer."""
-    if not hasattr(gc, "mem_free"):
-        return None
-    free = gc.mem_free()
-    if free < wanted:
-        gc.collect()
-        free = gc.mem_free()
-    return free

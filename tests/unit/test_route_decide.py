@@ -61,7 +61,7 @@ CASES = (
     ({"strategy": "complexity"}, [HERE, PI], {"bytes": 2048}, "pi", "local 2.00"),
     ({"strategy": "complexity"}, [HERE, PI], {"cost": 25}, "pi", "local 2.50"),
     ({"strategy": "complexity", "local_cost": 50}, [HERE, PI], {"cost": 25}, "local", "0.50"),
-    ({"strategy": "complexity", "local_tokens": 8}, [HERE, PI], {"tokens": 9}, "pi", "1.12"),
+    ({"strategy": "complexity", "local_tokens": 8}, [HERE, PI], {"tokens": 10}, "pi", "1.25"),
     ({"strategy": "complexity"}, [HERE, AWAY], {"tokens": 999}, "local", "pi: not reachable"),
     # By resources.
     ({"strategy": "resources"}, [HERE, PI], {}, "local", "local 0.00, pi 1.00"),
