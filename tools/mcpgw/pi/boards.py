@@ -8,6 +8,7 @@ import time
 from mcp_gw.errors import ConfigError
 
 from .. import UserError
+from . import uris
 from .http_board import HttpBoard
 from .links import Links
 from .pairing import Pairing
@@ -18,6 +19,8 @@ GRACE_S = 3.0
 _TICK_S = 1.0
 # Boards that are known at once.
 MAX_BOARDS = 1024
+# Between two looks at lists of which a board says that they change.
+_RENEWAL_MS = 1000
 # Between tries to list what a board has.
 _LIST_RETRY_S = 2.0
 _LONGEST = 32
@@ -71,7 +74,7 @@ class Boards:
         self._served = None  # names of the tools that boards are shown, None: to be looked at
         self._tasks = set()
         self.links = Links(self)
-        self._mdns = None
+        self._plain_owner = None
         _tell(gateway, "tools_changed", self._tools_changed)
 
     async def run(self):
@@ -122,10 +125,22 @@ class Boards:
         if offers is not None:
             upstream.offers = offers
         self.gateway.hub.add(upstream, (), self.gateway.config["queue_expiry_s"])
-        upstream.on_change = self.gateway.hub._renewal(upstream, 1000)
+        upstream.on_change = self.gateway.hub._renewal(upstream, _RENEWAL_MS)
+        if self.gateway.hub.others is not None and self._plain_owner is None:
+            self._plain_owner = self.gateway.hub.others.owner
+            self.gateway.hub.others.owner = self._owner
         board = self.known[name] = Board(name, kind, where, identity, upstream)
         upstream.since = board.since
         return board
+
+    def _owner(self, uri):
+        """Who has a resource (see Others.owner()): a board that is away still has its own."""
+        found = self._plain_owner(uri)
+        if found is None:
+            board = self.known.get(uris.board_of(uri))
+            if board is not None and not board.upstream.shown:
+                found = board.upstream
+        return found
 
     def add_http(self, name, kind, url, options, identity=None):
         """A board that serves HTTP. options: a config.Board."""
