@@ -19,6 +19,8 @@ class Others:
     total size.
     """
 
+    hides = None  # as Router has it
+
     def __init__(self, registry, max_rows, max_bytes):
         self._registry = registry
         self._max_rows = max_rows
@@ -31,7 +33,7 @@ class Others:
     def rows(self, kind, after=0):
         """Yield (number, descriptor as JSON bytes) of a kind after number `after`."""
         for row in self._rows[kind]:
-            if row[0] > after:
+            if row[0] > after and not (self.hides and self.hides(row[3])):
                 yield row[0], row[1]
 
     def prompt(self, exposed):

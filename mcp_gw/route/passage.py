@@ -60,6 +60,8 @@ class Passage:
             from .questions import returned as taken
 
             returned = taken(self, bytes(memoryview(buf)[lo:hi]))
+        if self.key is None:
+            self.key = getattr(request, "key", None)
         if self.key is None and self._expiry_s is not None:
             self.key = self.forwarder.new_key()
             if self.forwarder.outbox is not None and returned is None:

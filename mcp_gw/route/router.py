@@ -22,6 +22,8 @@ class Router:
     max_tools, max_bytes: caps on how many are kept and on their descriptors' total size.
     """
 
+    hides = None  # None or function(upstream): whether its rows are not shown now
+
     def __init__(self, taken, max_tools, max_bytes):
         self._taken = taken  # names of the gateway's own tools
         self._max_tools = max_tools
@@ -55,7 +57,7 @@ class Router:
         A tool keeps its number while it is there, so that pages fit together when others change.
         """
         for row in self._listed:
-            if row[0] > after:
+            if row[0] > after and not (self.hides and self.hides(row[3])):
                 yield row[0], row[1]
 
     def older_rows(self, after=0):

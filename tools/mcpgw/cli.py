@@ -17,6 +17,7 @@ from . import __version__
 # name -> (module, attribute): a typer.Typer or a plain function.
 COMMANDS = {
     "bridge": ("mcpgw.bridge.command", "bridge"),
+    "pi": ("mcpgw.pi.command", "app"),
     "flash": ("mcpgw.flash", "flash"),
     "deploy": ("mcpgw.deploy", "deploy"),
     "sim": ("mcpgw.sim.command", "app"),
