@@ -55,7 +55,7 @@ class Board:
     """
 
     def __init__(self, find, listener, log, names=(), baud=115200, rtscts=False):
-        self._find = find
+        self.find = find
         self._listener = listener
         self._log = log
         self._names = list(names)
@@ -165,7 +165,7 @@ class Board:
         self._begin()
 
         def opening():
-            device = self._find()
+            device = self.find()
             gone = self._gone
             return device, Port(
                 device,

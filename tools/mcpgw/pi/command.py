@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import UserError
+from . import boards_command
 from . import config as configuration
 
 app = typer.Typer(
@@ -238,6 +239,8 @@ def _ask(found):
         row = {"version": "?", "uptime_s": "?", **row}
     return row
 
+
+boards_command.register(app, _load, _store)
 
 if os.name == "nt":  # a console in another code page must not make help fail
     for _stream in (sys.stdout, sys.stderr):

@@ -25,7 +25,7 @@ from mcp_gw.protocol.server import DEFER
 from mcp_gw.route.upstream import error_of
 
 from ..bridge.deliver import MAX_KEY, Busy, Deliveries, unpack
-from .gateway import DELIVER, hidden_from
+from .gateway import DELIVER, hidden_from, is_board
 from .inside import Inside, InsideSession
 
 # The name under which keys are recorded: what boards call the paired gateway itself.
@@ -134,7 +134,7 @@ class Keyed:
             return route.upstream.name
         away = self.away(tool, hides)
         if away is not None:
-            raise Unavailable(f"{away} is not reachable yet")
+            raise Unavailable(self._absence(away))
         raise ProtocolError(INVALID_PARAMS, "unknown tool " + tool)
 
     def away(self, tool, hides=None):
@@ -146,6 +146,11 @@ class Keyed:
             if mine and not any(row[3] is upstream for row in router._listed):
                 return name
         return None
+
+    def _absence(self, name):
+        """What to tell whoever asks for an upstream that is not there."""
+        upstream = self._gateway.hub.router.upstreams[name]
+        return upstream.absence() if is_board(upstream) else f"{name} is not reachable yet"
 
     async def _repeatable(self, tool):
         """Whether a tool says that calling it twice is as good as once."""
@@ -190,7 +195,7 @@ class Keyed:
         if route is None:
             away = self.away(name, hides)
             if away is not None:
-                raise ProtocolError(UPSTREAM_UNAVAILABLE, f"{away} is not reachable yet")
+                raise ProtocolError(UPSTREAM_UNAVAILABLE, self._absence(away))
         elif hides and hides(route.upstream):
             raise ProtocolError(INVALID_PARAMS, "unknown tool " + name)
 

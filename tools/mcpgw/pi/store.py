@@ -1,8 +1,9 @@
-"""What the paired gateway must not forget, in SQLite: tokens, boards, pairing codes.
+"""What the paired gateway must not forget, in SQLite: tokens and boards.
 
-The keyed calls are in the same file (a table of bridge/keys.py). Everything that is written is
-durable when the method returns: write-ahead log, synchronous FULL. A second service on the same
-file is kept out by a lock; `mcpgw pi token` and its like may write beside the service.
+The keyed calls (a table of bridge/keys.py) and pairing codes (pairing.py) are in the same file.
+Everything that is written is durable when the method returns: write-ahead log, synchronous FULL. A
+second service on the same file is kept out by a lock; `mcpgw pi token` and its like may write
+beside the service.
 """
 
 import hashlib
@@ -17,9 +18,6 @@ from pathlib import Path
 from .. import UserError
 
 VERSION = 1
-CODE_TTL_S = 600
-_MAX_TRIES = 20  # wrong codes that are borne while a code is open; then all of them are void
-_CODE_CHARS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 BOARD, CLIENT = "board", "client"
 
 _SCHEMA = """
@@ -35,12 +33,6 @@ CREATE TABLE IF NOT EXISTS boards (
     identity TEXT NOT NULL,   -- what the board says it is, or its USB serial number
     about TEXT NOT NULL,      -- JSON object
     changed REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS codes (
-    digest BLOB PRIMARY KEY,
-    name TEXT NOT NULL,       -- of the board that it is for; '' for any
-    until REAL NOT NULL,
-    tries INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -105,15 +97,15 @@ class Store:
 
     def changed(self):
         """Whether this Store or another process has written since this was asked last."""
-        (outside,) = self._rows("PRAGMA data_version")[0]
+        (outside,) = self.rows("PRAGMA data_version")[0]
         seen, self._seen = self._seen, (outside, self._db.total_changes)
         return seen != self._seen
 
     @property
     def identity(self):
         """Who this gateway is (str), made when it is first asked for."""
-        self._write("INSERT OR IGNORE INTO about VALUES ('id', ?)", secrets.token_hex(8))
-        return self._rows("SELECT value FROM about WHERE name='id'")[0][0]
+        self.write("INSERT OR IGNORE INTO about VALUES ('id', ?)", secrets.token_hex(8))
+        return self.rows("SELECT value FROM about WHERE name='id'")[0][0]
 
     # Tokens.
 
@@ -123,7 +115,7 @@ class Store:
         token = "mgw_" + secrets.token_urlsafe(32)
         verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
         row = name, kind, digest(token), self._clock()
-        if not self._write(f"{verb} INTO tokens VALUES (?, ?, ?, ?)", *row):
+        if not self.write(f"{verb} INTO tokens VALUES (?, ?, ?, ?)", *row):
             raise StoreError(
                 f"{name} has a token already: remove it first, or choose another name"
             )
@@ -131,66 +123,41 @@ class Store:
 
     def remove_token(self, name):
         """Returns whether there was one."""
-        return bool(self._write("DELETE FROM tokens WHERE name=?", name))
+        return bool(self.write("DELETE FROM tokens WHERE name=?", name))
 
     def tokens(self):
         """[(name, kind, digest, created)]"""
-        return self._rows("SELECT name, kind, digest, created FROM tokens ORDER BY name")
+        return self.rows("SELECT name, kind, digest, created FROM tokens ORDER BY name")
 
     # Boards.
 
     def boards(self):
         """[(name, identity, about: dict, changed)] of boards that were here before."""
-        rows = self._rows("SELECT name, identity, about, changed FROM boards ORDER BY name")
+        rows = self.rows("SELECT name, identity, about, changed FROM boards ORDER BY name")
         return [(name, identity, json.loads(about), at) for name, identity, about, at in rows]
 
     def put_board(self, name, identity, about):
         """Remember a board. about: dict."""
         row = name, identity, json.dumps(about), self._clock()
-        self._write("INSERT OR REPLACE INTO boards VALUES (?, ?, ?, ?)", *row)
+        self.write("INSERT OR REPLACE INTO boards VALUES (?, ?, ?, ?)", *row)
 
     def remove_board(self, name):
         """Forget a board and its token. Returns whether it was known."""
-        known = self._write("DELETE FROM boards WHERE name=?", name)
-        known += self._write("DELETE FROM tokens WHERE name=? AND kind='board'", name)
+        known = self.write("DELETE FROM boards WHERE name=?", name)
+        known += self.write("DELETE FROM tokens WHERE name=? AND kind='board'", name)
         return known > 0
-
-    # Pairing codes.
-
-    def new_code(self, name="", ttl_s=CODE_TTL_S):
-        """A code (str, XXXX-XXXX) that a board may show once within ttl_s; name: of the board,
-        "": any."""
-        raw = "".join(secrets.choice(_CODE_CHARS) for _ in range(8))
-        now = self._clock()
-        self._write("DELETE FROM codes WHERE until<? OR tries>=?", now, _MAX_TRIES)
-        self._write("INSERT INTO codes VALUES (?, ?, ?, 0)", digest(raw), name, now + ttl_s)
-        return f"{raw[:4]}-{raw[4:]}"
-
-    def take_code(self, code, name):
-        """Whether a board that says its name is `name` may pair with this code; it then is used
-        up. A wrong one counts against all codes that are open."""
-        raw = code.upper().replace("-", "").replace(" ", "")
-        good = self._write(
-            "DELETE FROM codes WHERE digest=? AND until>=? AND tries<? AND name IN ('', ?)",
-            digest(raw),
-            self._clock(),
-            _MAX_TRIES,
-            name,
-        )
-        if not good:
-            self._write("UPDATE codes SET tries=tries+1")
-        return bool(good)
 
     # SQLite.
 
-    def _rows(self, query, *values):
+    def rows(self, query, *values):
+        """What a query gives, a list of tuples."""
         try:
             with self._lock:
                 return self._db.execute(query, values).fetchall()
         except sqlite3.Error as e:
             raise explained(self.path, e) from e
 
-    def _write(self, query, *values):
+    def write(self, query, *values):
         """Number of rows written; durable when it returns."""
         try:
             with self._lock:
@@ -200,8 +167,7 @@ class Store:
 
 
 def digest(token):
-    """What is kept of a token or code: its entropy makes salt and slowness needless for the first;
-    the second is short, but lives for minutes only."""
+    """What is kept of a token: its entropy makes salt and slowness needless."""
     return hashlib.sha256(token.encode()).digest()
 
 
