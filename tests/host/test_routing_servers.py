@@ -12,10 +12,16 @@ from pathlib import Path
 import anyio
 import nodejs
 import pytest
+import targets
 from bridge_rig import environment
 from http_program import INTERPRETERS, Program, sdk_client
+from mcp import StdioServerParameters
+from mcp.client.client import Client
+from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
+from test_bridge_gateway import UnixBoard, Wire
 from waiting import PATIENCE_S, ReservedPort, until
+from wire_record import LOGS
 
 HERE = Path(__file__).parent
 APP = str(HERE / "routing_app.py")
@@ -75,32 +81,36 @@ class Server:
 
 
 class Rig:
-    """Both servers and a gateway in front of them. first: which is preferred."""
+    """Both servers and a gateway in front of them, over HTTP. first: which is preferred."""
 
     def __init__(self, folder, interpreter, first, routing):
         kinds = ["python", "typescript"]
         if first == "typescript":
             kinds.reverse()
         self.first, self.second = (Server(folder, kind) for kind in kinds)
-        self.program = None
         for server in (self.first, self.second):
             server.ready()
+        self.program = self.serve(folder, interpreter, routing)
+
+    def serve(self, folder, interpreter, routing):
         rows = [{"name": "pi", "url": self.first.url}]
         rows.append({"name": "cloud", "url": self.second.url, "same_as": "pi"})
         options = {"upstreams": rows, "routing": routing}
-        self.program = Program(folder, interpreter, APP, options).listening()
+        return Program(folder, interpreter, APP, options).listening()
 
     def close(self):
         for part in (self.program, self.first, self.second):
-            if part is not None:
-                part.close()
+            part.close()
+
+    def client(self, mode):
+        return sdk_client(self.program.url(), mode)
 
     def run(self, scenario, mode="auto"):
         """Run scenario(client) once the tools of both are listed."""
 
         async def main():
             with anyio.fail_after(2 * PATIENCE_S):
-                async with sdk_client(self.program.url(), mode) as client:
+                async with self.client(mode) as client:
                     names = set()
                     while not {"pi_add", "pi_only_python"} <= names:
                         names = {tool.name for tool in (await client.list_tools()).tools}
@@ -113,6 +123,46 @@ class Rig:
         with urllib.request.urlopen(self.program.url("/metrics"), timeout=PATIENCE_S) as answer:
             rows = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines()]
         return {row[0]: int(row[1]) for row in rows if row[0][0] != "#"}
+
+
+BOARD = """
+from mcp_gw import Gateway, Param
+
+gw = Gateway("board", version="1")
+
+@gw.tool("Continues a text", text=Param(str, "what to continue"))
+def complete(text):
+    return "here: " + text
+
+gw.upstream("pi")
+gw.upstream("cloud", same_as="pi")
+gw.routing(ROUTING)
+gw.run()
+"""
+
+
+class SerialRig(Rig):
+    """The same behind the bridge: the unix build on a serial line."""
+
+    def serve(self, folder, interpreter, routing):
+        self._folder = folder
+        (folder / "unix").mkdir()
+        app = BOARD.replace("ROUTING", repr(routing))
+        board = UnixBoard(folder / "unix", app=app, path=f"{targets.ROOT}:.frozen")
+        Wire(board, folder / "port")
+        return board
+
+    @contextlib.asynccontextmanager
+    async def client(self, mode):
+        command = [sys.executable, "-m", "mcpgw.cli", "bridge", "--port", self._folder / "port"]
+        command += ["--state", self._folder / "state", "--upstream", f"pi={self.first.url}"]
+        command += ["--upstream", f"cloud={self.second.url}"]
+        program, *arguments = LOGS.command(command)
+        env = environment() | LOGS.environment
+        parameters = StdioServerParameters(command=program, args=arguments, env=env)
+        with open(self._folder / "bridge.log", "a") as log:
+            async with Client(stdio_client(parameters, errlog=log), mode=mode) as client:
+                yield client
 
 
 @pytest.fixture(params=INTERPRETERS)
@@ -281,3 +331,56 @@ def test_a_tool_that_is_here_and_elsewhere(make):
         assert counts["local"] == 2 and counts["cloud"] == 2 and counts["pi"] >= 2
 
     rig.run(scenario)
+
+
+def test_two_upstreams_behind_the_bridge(tmp_path):
+    """All of it over a serial line, where the bridge says which of them can be reached."""
+    routing = {"tools": {"complete": {"elsewhere": "pi", "local_tokens": 12}}, "retries": 0}
+    routing["strategy"] = "complexity"
+    rig = SerialRig(tmp_path, None, "typescript", routing)
+
+    async def scenario(client):
+        out = {}
+        heard = []
+
+        async def progress(done, total, message):
+            heard.append(done)
+
+        async def call(name):
+            try:
+                out[name] = text(await client.call_tool(name, {}, progress_callback=progress))
+            except MCPError as e:
+                out[name] = e.code
+
+        while not (await routes(client))["places"]["pi"]["up"]:
+            await anyio.sleep(0.1)
+        assert text(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
+        assert rig.first.executed("add") == 1
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, "pi_level")
+            group.start_soon(call, "pi_once")
+            await anyio.to_thread.run_sync(rig.first.wait, "level")
+            await anyio.to_thread.run_sync(rig.first.wait, "once")
+            while max(heard, default=0) < 3:
+                await anyio.sleep(0.01)
+            rig.first.kill()
+            await anyio.to_thread.run_sync(rig.second.wait, "level")
+            rig.second.release()
+        assert out == {"pi_level": "level by python", "pi_once": -32011}
+        assert rig.second.executed("once") == 0
+        assert text(await client.call_tool("pi_add", {"a": 2, "b": 2})) == "4"
+        assert rig.second.executed("add") == 1
+        long = "a long text " * 10
+        assert text(await client.call_tool("complete", {"text": long})) == "python: " + long
+        assert text(await client.call_tool("complete", {"text": "short"})) == "here: short"
+        rig.first.start()
+        while not (await routes(client))["places"]["pi"]["up"]:
+            await anyio.sleep(0.1)
+        while text(await client.call_tool("complete", {"text": long})) != "typescript: " + long:
+            await anyio.sleep(0.1)  # its breaker may be open for a while
+
+    try:
+        rig.run(scenario)
+    finally:
+        rig.close()
+    assert "Traceback" not in (tmp_path / "bridge.log").read_text()
