@@ -33,11 +33,13 @@ _NETWORK = (
     "route/http_",
     "route/routes_rows",
     "route/stream",
+    "sntp",
     "tls_server",
     "transports/dial",
     "transports/mdns",
     "transports/sockets",
     "transports/tcp",
+    "wifi",
 )
 
 include("$(MPY_DIR)/extmod/asyncio")
