@@ -27,11 +27,19 @@ _NETWORK = (
     "protocol/streamable",
     "queue/nor_fault",  # for tests, which run it on the unix build
     "replies",
+    "route/cache",
+    "route/health",
     "route/held",
     "route/http_",
+    "route/routes_rows",
     "route/stream",
+    "sntp",
     "tls_server",
+    "transports/dial",
+    "transports/mdns",
+    "transports/sockets",
     "transports/tcp",
+    "wifi",
 )
 
 include("$(MPY_DIR)/extmod/asyncio")

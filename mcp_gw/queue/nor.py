@@ -58,10 +58,10 @@ class Rp2Nor(Nor):
     """
 
     def __init__(self, start, length):
-        import rp2
+        from _rp2 import Flash  # rp2 itself brings an assembler for PIO along
 
         super().__init__(length // _SECTOR)
-        self._flash = rp2.Flash(start=start, len=length)
+        self._flash = Flash(start=start, len=length)
         self.view = memoryview(self._flash)
         # The SDK programs whole aligned pages, and not from flash: each part is copied into this
         # one.
@@ -86,7 +86,7 @@ class Rp2Nor(Nor):
 def default_device():
     """The queue region this board's definition reserves, or None where there is none."""
     try:
-        import board_flash
+        from _flash_map import QUEUE_LEN, QUEUE_START
     except ImportError:
         return None
-    return Rp2Nor(board_flash.QUEUE_START, board_flash.QUEUE_LEN)
+    return Rp2Nor(QUEUE_START, QUEUE_LEN)

@@ -102,17 +102,17 @@ class FakeRp2(bytearray):
 
 
 def test_rp2():
-    if "rp2" in sys.modules or sys.platform == "rp2":
+    if "_rp2" in sys.modules or sys.platform == "rp2":
         return
 
     class Module:
         Flash = FakeRp2
 
-    sys.modules["rp2"] = Module
+    sys.modules["_rp2"] = Module
     try:
         behaves_like_nor(Rp2Nor(start=0, length=8192))
     finally:
-        del sys.modules["rp2"]
+        del sys.modules["_rp2"]
 
 
 def test_no_queue_region_here():
