@@ -18,7 +18,7 @@
 // host off, but every stop costs a host poll.  An answer should leave in one go as well.
 #define MICROPY_HW_STDIN_BUFFER_LEN             (1920)
 #define CFG_TUD_CDC_RX_BUFSIZE                  (512)
-#define CFG_TUD_CDC_TX_BUFSIZE                  (2048)
+#define CFG_TUD_CDC_TX_BUFSIZE                  (1024)
 
 // MicroPython's own VID and PID stay: host tools and operating systems know them.
 #define MICROPY_HW_USB_MANUFACTURER_STRING      "mcp_gw"
