@@ -37,6 +37,10 @@ def rows(gateway):
             out.append(("queue_pending", "gauge", "Calls that wait", outbox.pending))
             why = "Outcomes dropped before their time"
             out.append(("queue_dropped_total", "counter", why, outbox.dropped))
+        if hub.routing:
+            from .route.routes_rows import rows as routes
+
+            out.extend(routes(hub.routing))
     return out
 
 

@@ -39,7 +39,7 @@ class Forwarder:
         self.timeout_ms = config["call_timeout_ms"]
         self.ask_timeout_ms = config["ask_timeout_ms"]
         self._ttl_s = config["outcome_ttl_s"]
-        self._most = config["max_calls"]
+        self.most = config["max_calls"]
         self._log = log
         self.work = work
         self._spans = new_spans()
@@ -48,6 +48,7 @@ class Forwarder:
         self._delivering = None  # the queue's item that is on its way
         self._looked = 0
         self.outbox = None
+        self.passage = Passage
 
     def begin(self):
         """The gateway begins to serve: what was on its way when it ended last time is not any
@@ -70,17 +71,17 @@ class Forwarder:
         if route is None:
             self.refuse(request, port, INVALID_PARAMS, "unknown tool " + request.name)
             return
-        request.begin(self._most, port)
+        request.begin(self.most, port)
         upstream, name = route.upstream, route.name
-        passage = Passage(self, request, port, upstream, "tools/call", name, route.expiry_s)
+        passage = self.passage(self, request, port, upstream, "tools/call", name, route.expiry_s)
         passage.begin(buf, self.server.spans)
 
     def forward(self, request, port, buf, method, upstream, name=None, spans=None):
         """Pass on the request just received, whose params are still spans of `buf`. name: raw JSON
         of params.name for the upstream, None to leave it; spans: None: those of the Server."""
-        request.begin(self._most, port)
+        request.begin(self.most, port)
         spans = spans or self.server.spans
-        Passage(self, request, port, upstream, method, name).begin(buf, spans)
+        self.passage(self, request, port, upstream, method, name).begin(buf, spans)
 
     def refuse(self, request, port, code, told):
         self.counters.error(code)

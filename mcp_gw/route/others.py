@@ -129,7 +129,10 @@ class Others:
             if name in taken:
                 return None
             return raw, name, upstream, own
-        name = joined_name(upstream.name, name, taken)
+        prefix = upstream.same_as or upstream.name
+        if upstream.same_as and joined_name(prefix, name, ()) in taken:
+            return None  # another one that offers the same was asked first
+        name = joined_name(prefix, name, taken)
         pieces = []
         for key, start, _, hi in members(raw):
             pieces.append(b'"name":' + dumps(name) if key == field else raw[start:hi])

@@ -34,6 +34,7 @@ class Passage:
     again = None  # JSON text of params for further rounds: less _meta and answers
     passed_on = False  # the client has to answer, and will come back
     kept = None  # params for the queue
+    timeout_ms = None  # less than the gateway's own
 
     def __init__(self, forwarder, request, port, upstream, method, name=None, expiry_s=None):
         self.forwarder = forwarder
@@ -78,7 +79,8 @@ class Passage:
             self._work(self._ask([joined(parts)]))
             return
         try:
-            id = start(self.method, parts, self.forwarder.timeout_ms, self.done, self.on_progress)
+            timeout_ms = self.timeout_ms or self.forwarder.timeout_ms
+            id = start(self.method, parts, timeout_ms, self.done, self.on_progress)
             request.on_cancel = lambda: upstream.give_up(id)
         except Unavailable as e:
             self.done(False, None, e)
@@ -103,7 +105,11 @@ class Passage:
         """(ok, raw, error) of a request; error: None, Unavailable or NoAnswer."""
         try:
             ok, raw = await self.upstream.request(
-                self.method, parts, self.forwarder.timeout_ms, self.on_progress, self.can
+                self.method,
+                parts,
+                self.timeout_ms or self.forwarder.timeout_ms,
+                self.on_progress,
+                self.can,
             )
         except GatewayError as e:
             return False, None, e

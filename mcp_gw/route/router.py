@@ -89,7 +89,10 @@ class Router:
             if not _well_formed(raw):
                 left_out += 1
                 return
-            exposed, route, row = self._take(upstream, raw, routes)
+            found = self._take(upstream, raw, routes)
+            if found is None:
+                return
+            exposed, route, row = found
             if len(rows) >= count or room < len(row):
                 left_out += 1
                 return
@@ -133,7 +136,8 @@ class Router:
         plain = _plain(name)
         expiry_s = declared.get(plain)
         pieces = []
-        exposed = joined_name(upstream.name, plain, self._names(upstream, routes))
+        prefix = upstream.same_as or upstream.name
+        exposed = joined_name(prefix, plain, self._names(upstream, routes))
         for key, start, _, hi in members(raw):
             if key == b"name":
                 pieces.append(b'"name":' + dumps(exposed))
