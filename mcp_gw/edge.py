@@ -152,7 +152,7 @@ class Edge:
             self._open(*transports, take=take, **options)
         else:
             wanted = self.part("board").get("serve")
-            wanted = wanted or (("serial", "http") if self.part("http") else ("serial",))
+            wanted = wanted or (("serial", "http") if "http" in self._rows else ("serial",))
             others = [name for name in wanted if name != "http"]
             if "http" not in wanted:
                 self._open(*others, take=take, **options)

@@ -161,7 +161,7 @@ def _check_together(document, found):
 def compile_config(found):
     """Bytes of the file for a board, from checked sections (dict)."""
     rows = {"v": edge.VERSION}
-    rows.update((section, table) for section, table in found.items() if table)
+    rows.update(found)
     text = json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()
     return text[:-1] + b',"crc":"%08x"}' % crc32(text[:-1])
 
