@@ -83,7 +83,7 @@ class Gateway(Declares, Tells):
         self.upstreams = None  # the Hub, once upstream() or queue() was called
         self.ports = []
         self._work = []  # asyncio tasks under way
-        self._pause = ticks_ms()  # before this time upstreams and queue are left alone
+        self._pause = None  # before this time upstreams and queue are left alone
         self._running = False
         self._over = False  # the last port's input has ended
         self.clock = Clock()
@@ -344,7 +344,8 @@ class Gateway(Declares, Tells):
             server.tick(now)
         if second and self._tasks_kept:
             self._tasks_kept.tick()
-        if self.upstreams and ticks_diff(now, self._pause) >= 0:
+        if self.upstreams and (self._pause is None or ticks_diff(now, self._pause) >= 0):
+            self._pause = None  # ticks compare for six days only
             try:
                 self.upstreams.tick(now, second)
             except Exception as e:
