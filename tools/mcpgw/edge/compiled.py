@@ -145,7 +145,7 @@ def _check_together(document, found):
         at = ("upstreams", upstream)
         if "url" not in row:
             for key in row:
-                if key not in ("offers", "queueable", "expiry_s"):
+                if key not in ("offers", "queueable", "expiry_s", "same_as"):
                     told = f"{key} in [upstreams.{upstream}] needs a url"
                     document.problem((*at, key), told)
         elif row["url"].startswith("https:") and "ca" not in row and row.get("verify", True):
