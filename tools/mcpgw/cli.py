@@ -22,6 +22,7 @@ COMMANDS = {
     "deploy": ("mcpgw.deploy", "deploy"),
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
+    "queue": ("mcpgw.queue.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),
     "convert": ("mcpgw.convert.command", "convert"),
     "run": ("mcpgw.convert.command", "run"),
