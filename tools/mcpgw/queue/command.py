@@ -159,7 +159,7 @@ def repair(
     if output is None:
         raise UserError("name the image to write: -o NEW", exit_code=2)
     check_output(output, *([path] if path else []))
-    image = Image(_data(path, port, offset, length))
+    image = Image(_data(path, port, offset, length), strict=not salvage)
     new = repaired(image, salvage)
     check = Image(new.data)
     if check.findings and check.worst != "note" or len(check.records) != new.kept:
@@ -167,6 +167,8 @@ def repair(
     output.write_bytes(new.data)
     for text in new.lost:
         print(f"lost: {text}")
+    for s in new.doubtful:
+        print(f"sector {s}, which the board had left out as worn, was needed: use another chip")
     if new.salvaged:
         print(f"{new.salvaged} records come from sectors with a damaged header")
     print(f"{output}: {new.kept} records, {len(new.lost)} lost")

@@ -125,7 +125,8 @@ def sector_head(head):
     if rest == BLANK * 28:
         return SectorHead("blank" if head[8:12] == BLANK * 4 else "ahead", wear)
     if int.from_bytes(head, "little").bit_count() <= SUSPECT_ONES:
-        return SectorHead("suspect", None)
+        # With an erase count it is a retired one, of which a bit flipped.
+        return SectorHead("suspect" if wear is None else "retired", wear)
     return SectorHead("damaged", wear)
 
 

@@ -53,9 +53,10 @@ class _Sector:
 
 class Image:
     """data: bytes of the queue's region. records: those that a board would find, in order;
-    findings: what is wrong, by address; heads: of all sectors. Raises QueueError."""
+    live: the parts that they and orphans are made of; findings: what is wrong, by address; heads:
+    of all sectors. strict: refuse what a board refuses. Raises QueueError."""
 
-    def __init__(self, data):
+    def __init__(self, data, strict=True):
         self.data = data = bytes(data)
         if len(data) % SECTOR or len(data) < LEAST * SECTOR:
             raise QueueError(
@@ -63,12 +64,15 @@ class Image:
             )
         self.findings = []
         self.records = []
+        self.live = []
         self.heads = [
             fields.sector_head(data[at : at + SECTOR_HEAD]) for at in range(0, len(data), SECTOR)
         ]
         self.blank = not any(head.what == "valid" for head in self.heads)
-        if self.blank:
+        if self.blank and strict:
             self._check_blank()
+        elif self.blank:
+            self._data_sectors()
         else:
             self._check_versions()
             self._read()
@@ -146,9 +150,8 @@ class Image:
             live += [part for part in sector.parts if not part.acked and part.seq not in dead]
         torn = self._torn(order[-1]) if order else None
         self._places(order)
-        if torn is not None and torn in live:
-            live.remove(torn)
-        self._assemble(live)
+        self.live = sorted((part for part in live if part is not torn), key=lambda part: part.seq)
+        self._assemble()
 
     def _newest(self):
         """The valid header of the highest generation; of two, the compacted one."""
@@ -191,12 +194,11 @@ class Image:
         return found
 
     def _damaged(self, s):
-        count = len(lost_parts(self.data, s))
         text = "the header is damaged; a board takes the sector for a free one"
-        if count:
-            self._find(s * SECTOR, LOST, f"{text}, and {count} records with a good checksum in it")
-        else:
-            self._find(s * SECTOR, MENDED, text)
+        if count := len(lost_parts(self.data, s)):
+            # A sector that was being erased looks the same, with records that were delivered.
+            text += f". {count} records in it have good checksums: see repair --salvage"
+        self._find(s * SECTOR, MENDED, text)
 
     def _scan(self, sector):
         base = sector.index * SECTOR
@@ -217,8 +219,8 @@ class Image:
                 at += part.size(slot)
                 continue
             following = self.data[at : at + SIXTEEN]
-            if following == bytes(SIXTEEN):
-                at = ((at + fields.ACK) // PAGE + 1) * PAGE  # a void slot
+            if int.from_bytes(following, "little").bit_count() <= 1:
+                at = self._page_behind(at)  # a void slot, a bit of which may have flipped
                 continue
             if following == BLANK * SIXTEEN:
                 return
@@ -258,51 +260,58 @@ class Image:
     def _page_behind(at):
         return ((at + fields.ACK) // PAGE + 1) * PAGE
 
-    def _assemble(self, live):
-        """Records from their parts. What is no whole chain counts for nothing."""
-        live.sort(key=lambda part: part.seq)
-        for part, after in zip(live, live[1:], strict=False):
+    def _assemble(self):
+        for part, after in zip(self.live, self.live[1:], strict=False):
             if part.seq == after.seq:
-                self._find(
-                    after.at, LOST, f"record {after.seq} is there twice, at {part.at:#x} too"
-                )
-        chain = []
-        for part in live:
-            if chain and (part.seq != chain[-1].seq + 1 or not part.continues):
-                self._orphans(chain)
-                chain = []
-            if part.continues and not chain:
-                self._orphans([part])
-                continue
-            chain.append(part)
-            if not part.goes_on:
-                self._record(chain)
-                chain = []
-        if chain:
-            self._orphans(chain)
-
-    def _orphans(self, parts):
-        for part in parts:
+                text = f"record {after.seq} is there twice, at {part.at:#x} too"
+                self._find(after.at, LOST, text)
+        whole, orphans = chains(self.live)
+        for part in orphans:
             text = f"record {part.seq} is a part of a chain whose other parts are not there"
             self._find(part.at, MENDED, text)
+        for parts in whole:
+            record = record_of(parts)
+            if record.payload is None:
+                wrong = next((part for part in parts if not part.good), parts[0])
+                text = f"the body of record {wrong.seq} does not have its checksum: it is lost"
+                self._find(wrong.at + HEAD, LOST, text)
+            self.records.append(record)
 
-    def _record(self, parts):
-        head = parts[0]
-        body = b"".join(part.body for part in parts)
-        key = body[: head.key_length]
-        payload = body[head.key_length :]
-        good = all(part.good for part in parts)
-        if len(parts) > 1:
-            whole = int.from_bytes(payload[:4], "little")
-            payload = payload[4:]
-            good = good and whole == len(payload)
-        if not good:
-            wrong = next((part for part in parts if not part.good), head)
-            text = f"the body of record {wrong.seq} does not have its checksum: the record is lost"
-            self._find(wrong.at + HEAD, LOST, text)
-            payload = None
-        row = Record(head.seq, head.kind, key, head.priority, head.marks, payload, list(parts))
-        self.records.append(row)
+
+def chains(live):
+    """(list of the parts of each record, parts of which others are missing), from parts sorted by
+    their sequence numbers."""
+    whole = []
+    orphans = []
+    chain = []
+    for part in live:
+        if chain and (part.seq != chain[-1].seq + 1 or not part.continues):
+            orphans += chain
+            chain = []
+        if part.continues and not chain:
+            orphans.append(part)
+            continue
+        chain.append(part)
+        if not part.goes_on:
+            whole.append(chain)
+            chain = []
+    return whole, orphans + chain
+
+
+def record_of(parts):
+    """The Record that a whole chain is."""
+    head = parts[0]
+    body = b"".join(part.body for part in parts)
+    key = body[: head.key_length]
+    payload = body[head.key_length :]
+    good = all(part.good for part in parts)
+    if len(parts) > 1:
+        length = int.from_bytes(payload[:4], "little")
+        payload = payload[4:]
+        good = good and length == len(payload)
+    return Record(
+        head.seq, head.kind, key, head.priority, head.marks, payload if good else None, parts
+    )
 
 
 def lost_parts(data, s):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from . import QueueError, fields
 from .fields import BLANK, SECTOR_HEAD
-from .image import SECTOR, lost_parts
+from .image import SECTOR, chains, lost_parts, record_of
 
 _SLOT = fields.SLOT_OF_VERSION[fields.NEWEST_VERSION]
 
@@ -12,12 +12,14 @@ _SLOT = fields.SLOT_OF_VERSION[fields.NEWEST_VERSION]
 @dataclass
 class Repaired:
     """data: the new image. kept: how many records are in it; salvaged: how many of them come from
-    sectors whose header is damaged; lost: texts, one for each record that is not there."""
+    sectors whose header is damaged; lost: texts, one for each record that is not there; doubtful:
+    numbers of sectors used that the board had left out."""
 
     data: bytes = b""
     kept: int = 0
     salvaged: int = 0
     lost: list[str] = field(default_factory=list)
+    doubtful: list[int] = field(default_factory=list)
 
 
 def repair(image, salvage=False):
@@ -28,44 +30,41 @@ def repair(image, salvage=False):
     more for what is written. What was acked, or never stored as a whole, is left out.
     """
     new = Repaired()
+    records = _salvaged(image, new) if salvage else image.records
     groups = []
-    for record in image.records:
+    for record in records:
         if record.payload is None:
             new.lost.append(f"record {record.seq}: its body is damaged")
         else:
             groups.append(record.parts)
-    if salvage:
-        groups = _with_salvaged(image, groups, new)
-    groups.sort(key=lambda parts: parts[0].seq)
     _write(image, groups, new)
     return new
 
 
-def _with_salvaged(image, groups, new):
-    known = {part.seq for parts in groups for part in parts}
-    more = []
+def _salvaged(image, new):
+    """All records, with the parts that lie in sectors whose header is damaged."""
+    parts = {part.seq: part for part in image.live}
+    found = set()
     for s, head in enumerate(image.heads):
-        if head.what != "damaged":
-            continue
-        for part in lost_parts(image.data, s):
-            if part.seq in known:
-                continue
-            known.add(part.seq)
-            if part.continues or part.goes_on:
-                new.lost.append(
-                    f"record {part.seq}: a part of a chain, in a sector without header"
-                )
-            else:
-                more.append([part])
-    new.salvaged = len(more)
-    return groups + more
+        if head.what == "damaged":
+            for part in lost_parts(image.data, s):
+                if part.seq not in parts:
+                    parts[part.seq] = part
+                    found.add(part.seq)
+    whole, orphans = chains([parts[seq] for seq in sorted(parts)])
+    for part in orphans:
+        if part.seq in found:
+            new.lost.append(f"record {part.seq}: other parts of its chain are not there")
+    records = [record_of(chain) for chain in whole]
+    new.salvaged = sum(any(part.seq in found for part in record.parts) for record in records)
+    return records
 
 
 def _write(image, groups, new):
-    usable = [s for s in range(image.sectors) if s not in image.bad]
-    if len(usable) < 2:
-        raise QueueError("no sectors are left that could be written")
-    # As a fresh queue: a stamp, and behind it the records. Its sector is the one that stays free.
+    # A fresh queue: a stamp, whose sector is the one that stays free, and behind it the records.
+    # Sectors that the board left out come last: better a record in one of those than none.
+    bad = image.bad
+    stamp, *free = sorted(range(image.sectors), key=lambda s: (s in bad, s))
     generation = image.generation + 1
     top = max((parts[-1].seq for parts in groups), default=0)
     next_seq = max(top, *(head.first for head in image.heads), *(h.last for h in image.heads)) + 1
@@ -73,8 +72,7 @@ def _write(image, groups, new):
     for s, head in enumerate(image.heads):
         keeps = image.data[s * SECTOR : s * SECTOR + SECTOR_HEAD]
         ahead = BLANK * 8 + fields.pack_wear(_wear(image, head)).to_bytes(4, "little") + BLANK * 20
-        data += (keeps if s in image.bad else ahead) + BLANK * (SECTOR - SECTOR_HEAD)
-    stamp, *free = usable
+        data += (keeps if s in bad else ahead) + BLANK * (SECTOR - SECTOR_HEAD)
     _head(data, image, stamp, fields.STAMP, generation, next_seq)
     at = end = 0
     for parts in groups:
@@ -87,6 +85,7 @@ def _write(image, groups, new):
         for part, size in zip(parts, sizes, strict=True):
             if at + size > end:
                 s = free.pop(0)
+                new.doubtful += [s] if s in bad else []
                 generation += 1
                 _head(data, image, s, 0, generation, part.seq)
                 at, end = s * SECTOR + SECTOR_HEAD, (s + 1) * SECTOR
