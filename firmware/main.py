@@ -31,4 +31,4 @@ elif _name:
 else:
     from mcp_gw import Gateway
 
-    Gateway("mcpgw").run()
+    Gateway().run()

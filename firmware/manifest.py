@@ -11,7 +11,7 @@ options.defaults(network=True, arrays=False)
 _ARRAYS = ("infer/arrays", "infer/tabular_twin")
 
 # Twins of C modules that every firmware has, and their tables.
-_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode")
+_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode", "queue/ring_twin")
 
 _NETWORK = (
     "auth",
@@ -33,11 +33,13 @@ _NETWORK = (
     "route/http_",
     "route/routes_rows",
     "route/stream",
+    "sntp",
     "tls_server",
     "transports/dial",
     "transports/mdns",
     "transports/sockets",
     "transports/tcp",
+    "wifi",
 )
 
 include("$(MPY_DIR)/extmod/asyncio")

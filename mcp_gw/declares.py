@@ -133,6 +133,7 @@ class Declares:
                 why = "upstream %s: this firmware has no network; leave url= out" % name
                 raise ConfigError(why) from None
             upstream = HttpUpstream(name, url, **options)
+            upstream.clock = self.clock
         upstream.sampling = sampling
         if offers is not None:
             upstream.offers = offers

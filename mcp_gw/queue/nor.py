@@ -4,7 +4,7 @@ A device has `sector_size` (bytes erased together, 4096), `page_size` (bytes pro
 256), `sectors` (count) and three methods: read(addr, buf) fills buf, program(addr, data) clears
 bits and never sets one, erase(sector) sets all bits of one sector. Each returns when the flash
 holds the result. Addresses are bytes from the start of the queue's region. Errors of the medium
-are OSError.
+are OSError. Where the flash is mapped into memory, `view` is a memoryview of the region.
 """
 
 from ..compat import const
@@ -62,6 +62,7 @@ class Rp2Nor(Nor):
 
         super().__init__(length // _SECTOR)
         self._flash = Flash(start=start, len=length)
+        self.view = memoryview(self._flash)
         # The SDK programs whole aligned pages, and not from flash: each part is copied into this
         # one.
         self._page = bytearray(_PAGE)

@@ -28,8 +28,6 @@ _ANSWER_MS = const(15000)
 _SILENT_MS = const(30000)
 # A write that moves nothing for so long is given up, and the connection with it.
 _STUCK_MS = const(2000)
-_FIRST_PAUSE_MS = const(1000)
-_LAST_PAUSE_MS = const(60000)
 # Between attempts with a token that the Pi does not know (any more).
 _UNKNOWN_PAUSE_MS = const(600000)
 _LOOK_MS = const(100)
@@ -88,8 +86,12 @@ class Dial:
     where the token is kept; tls: whether the listener speaks TLS; ca: certificates to trust then
     (bytes, or the path of a file, PEM or DER); verify=False takes any: for experiments only.
 
+    FIRST_PAUSE_MS, LAST_PAUSE_MS: between attempts to connect, and up to what it doubles.
     state: "connecting", "serving", "refused" or "closed"; why: the last reason it was lost.
     """
+
+    FIRST_PAUSE_MS = 1000
+    LAST_PAUSE_MS = 60000
 
     def __init__(
         self,
@@ -153,15 +155,15 @@ class Dial:
 
     async def _keep(self):
         """Connect, serve, and connect again."""
-        pause = _FIRST_PAUSE_MS
+        pause = self.FIRST_PAUSE_MS
         while True:
             begun = ticks_ms()
             wait = None
             try:
                 await self._talk()
                 self._say(self._io.broken)
-                if ticks_diff(ticks_ms(), begun) > _LAST_PAUSE_MS:
-                    pause = _FIRST_PAUSE_MS
+                if ticks_diff(ticks_ms(), begun) > self.LAST_PAUSE_MS:
+                    pause = self.FIRST_PAUSE_MS
             except Refused as e:
                 self._say("refused: %s" % e)
                 wait = self._refused(e)
@@ -177,7 +179,7 @@ class Dial:
             self.state = "connecting"
             if wait is None:
                 wait = pause - pause // 4 + random.getrandbits(16) * (pause // 2) // 65536
-                pause = min(2 * pause, _LAST_PAUSE_MS)
+                pause = min(2 * pause, self.LAST_PAUSE_MS)
             await sleep_ms(wait)
 
     def _refused(self, e):
@@ -187,7 +189,7 @@ class Dial:
         if self._kept.get("token"):
             if self._code:
                 del self._kept["token"]  # the code may still help
-                return _FIRST_PAUSE_MS
+                return self.FIRST_PAUSE_MS
             return _UNKNOWN_PAUSE_MS
         return None
 

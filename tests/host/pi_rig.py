@@ -80,6 +80,11 @@ class SDKServer(Process):
         """Let the tools end that wait for it."""
         self.file.with_suffix(".release").touch()
 
+    def forget(self):
+        """As if nothing had happened yet."""
+        self.file.unlink(missing_ok=True)
+        self.file.with_suffix(".release").unlink(missing_ok=True)
+
     def close(self):
         super().close()
         self._reserved.close()

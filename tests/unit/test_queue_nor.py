@@ -77,11 +77,12 @@ def test_file():
         os.remove(path)
 
 
-class FakeRp2:
+class FakeRp2(bytearray):
     """rp2.Flash as the port implements it: whole pages only, and reads that stop at nothing."""
 
     def __init__(self, start, len):
-        self.image = bytearray(b"\xff" * len)
+        super().__init__(b"\xff" * len)
+        self.image = memoryview(self)
 
     def readblocks(self, block, buf, offset=0):
         at = block * 4096 + offset

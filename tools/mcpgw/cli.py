@@ -20,6 +20,7 @@ COMMANDS = {
     "pi": ("mcpgw.pi.command", "app"),
     "flash": ("mcpgw.flash", "flash"),
     "deploy": ("mcpgw.deploy", "deploy"),
+    "config": ("mcpgw.edge.command", "app"),
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
     "queue": ("mcpgw.queue.command", "app"),
