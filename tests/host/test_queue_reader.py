@@ -98,7 +98,7 @@ class Life:
         self.dev.power_on()
 
 
-@pytest.mark.parametrize("number", range(soak.count(60, 3000)))
+@pytest.mark.parametrize("number", range(soak.count(100, 5000)))
 def test_both_find_the_same_after_power_cuts(number, seed):
     life = Life(f"{seed}/{number}")
     life.live(life.rng.randrange(40))
@@ -128,7 +128,7 @@ def flipped(data, rng):
     return bytes(data)
 
 
-@pytest.mark.parametrize("number", range(soak.count(60, 3000)))
+@pytest.mark.parametrize("number", range(soak.count(100, 5000)))
 def test_both_find_the_same_after_bits_flipped(number, seed):
     life = Life(f"{seed}/{number}")
     life.live(60)
