@@ -11,7 +11,13 @@ options.defaults(network=True, arrays=False)
 _ARRAYS = ("infer/arrays", "infer/tabular_twin")
 
 # Twins of C modules that every firmware has, and their tables.
-_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode", "queue/ring_twin")
+_TWINS = (
+    "infer/bpe_twin",
+    "infer/bpe_split",
+    "infer/bpe_unicode",
+    "protocol/scan",
+    "queue/ring_twin",
+)
 
 _NETWORK = (
     "auth",

@@ -82,8 +82,9 @@ class Dial:
 
     gateway: the Gateway; host, port: of the Pi's listener; code: the pairing code that `mcpgw pi
     code` printed, needed until the Pi has given a token for it; token: one that was given
-    otherwise (`mcpgw pair`); name: what the Pi shall call this board, default the gateway's; file:
-    where the token is kept; tls: whether the listener speaks TLS; ca: certificates to trust then
+    otherwise (`mcpgw pair`); name: what the Pi shall call this board, default the gateway's; id:
+    what tells it from others of this name, default the chip's number, or one made up; file: where
+    the token is kept; tls: whether the listener speaks TLS; ca: certificates to trust then
     (bytes, or the path of a file, PEM or DER); verify=False takes any: for experiments only.
 
     FIRST_PAUSE_MS, LAST_PAUSE_MS: between attempts to connect, and up to what it doubles.
@@ -101,6 +102,7 @@ class Dial:
         code=None,
         token=None,
         name=None,
+        id=None,
         file="mcp-gw-pi.json",
         tls=False,
         ca=None,
@@ -119,6 +121,8 @@ class Dial:
         self._kept = _load(file)
         if token is not None:
             self._kept["token"] = token
+        if id is not None:
+            self._kept["id"] = id
         self._context = _context(ca, verify) if tls or ca is not None else None
         self._io = _Stream()
         self._port = None  # the Port, once there was a connection; it is used for all of them
@@ -135,7 +139,7 @@ class Dial:
         """The gateway begins to serve."""
         self.state = "connecting"
         self._beside = bool(self._gateway.ports)
-        self._task = spawn(self._keep())
+        self._task = spawn(self._run())
 
     def tick(self, now):
         """Now and then, with ticks in ms."""
@@ -153,7 +157,7 @@ class Dial:
 
     # Inside.
 
-    async def _keep(self):
+    async def _run(self):
         """Connect, serve, and connect again."""
         pause = self.FIRST_PAUSE_MS
         while True:
@@ -239,6 +243,7 @@ class Dial:
             first["token"] = kept["token"]
         elif self._code:
             first["code"] = self._code
+            self._keep()  # whoever asks again has to be known for the same
         else:
             raise Refused("this board has no pairing code: make one with mcpgw pi code", None)
         await self._put(json.dumps(first).encode() + b"\n")
@@ -252,11 +257,17 @@ class Dial:
         kept["name"] = _clean(answer.get("name", self._name))
         if isinstance(answer.get("token"), str):
             kept["token"] = answer["token"]
-            try:
-                _save(self._file, kept)
-            except OSError as e:
-                told = "pi: the token cannot be kept in %s (%s): after a restart this board"
-                self._gateway.log(told % (self._file, e) + " needs another code\n")
+            if not self._keep():
+                self._gateway.log("pi: after a restart this board needs another pairing code\n")
+
+    def _keep(self):
+        """Write down what has to outlast a restart; whether that worked."""
+        try:
+            _save(self._file, self._kept)
+        except OSError as e:
+            self._gateway.log("pi: %s cannot be written (%s)\n" % (self._file, e))
+            return False
+        return True
 
     async def _put(self, data):
         """Send the first line; with TLS the handshake happens here."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "flash": ("mcpgw.flash", "flash"),
     "deploy": ("mcpgw.deploy", "deploy"),
     "config": ("mcpgw.edge.command", "app"),
+    "pair": ("mcpgw.pair", "pair"),
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
     "queue": ("mcpgw.queue.command", "app"),
