@@ -86,8 +86,8 @@ class Listening:
                 "missing required client capability",
                 {"requiredCapabilities": {"extensions": {_TASKS: {}}}},
             )
-        tasks = self._gateway.dispatch.tasks
-        return [id for id in ids if tasks and tasks.find(id, request.session)]
+        tasks = self._gateway.tasks()
+        return [id for id in ids if tasks.find(id, request.session)]
 
     def _end(self, session, id):
         if session.listens:
