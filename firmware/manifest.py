@@ -11,7 +11,7 @@ options.defaults(network=True, arrays=False)
 _ARRAYS = ("infer/arrays", "infer/tabular_twin")
 
 # Twins of C modules that every firmware has, and their tables.
-_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode")
+_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode", "queue/ring_twin")
 
 _NETWORK = (
     "auth",
@@ -27,11 +27,19 @@ _NETWORK = (
     "protocol/streamable",
     "queue/nor_fault",  # for tests, which run it on the unix build
     "replies",
+    "route/cache",
+    "route/health",
     "route/held",
     "route/http_",
+    "route/routes_rows",
     "route/stream",
+    "sntp",
     "tls_server",
+    "transports/dial",
+    "transports/mdns",
+    "transports/sockets",
     "transports/tcp",
+    "wifi",
 )
 
 include("$(MPY_DIR)/extmod/asyncio")

@@ -2,6 +2,7 @@
 
 import sys
 
+from .compat import HAS_STDERR, MICROPYTHON
 from .errors import ConfigError
 
 _SMALL = sys.platform not in ("linux", "darwin", "win32", "webassembly")
@@ -81,3 +82,33 @@ def settings(given):
             raise ConfigError("%s must be from %d to %d, not %d" % (name, low, high, value))
         out[name] = value
     return out
+
+
+def configured(gateway, name, given):
+    """(name, settings) of a gateway: what its app gave, completed by the board's configuration and
+    the defaults. given: settings, and maybe edge, the path of a configuration ("": none).
+    """
+    path = given.pop("edge", None)
+    if path is None:
+        path = _edge_file()
+    if path:
+        from .edge import Edge
+
+        edge = Edge(gateway, path)
+        name = name or edge.name
+        given = edge.settings(given)
+    return name or "mcpgw", settings(given)
+
+
+def _edge_file():
+    """Path of this board's configuration, None where there is none."""
+    import os
+
+    if HAS_STDERR:
+        return os.getenv("MCPGW_CONFIG") if MICROPYTHON else None
+    path = "/mcp-edge.json"
+    try:
+        os.stat(path)
+    except OSError:
+        return None
+    return path

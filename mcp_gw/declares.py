@@ -99,17 +99,27 @@ class Declares:
         self.registry.prompts.remove(name)
 
     def upstream(
-        self, name, url=None, queueable=(), expiry_s=None, sampling=None, offers=None, **options
+        self,
+        name,
+        url=None,
+        queueable=(),
+        expiry_s=None,
+        sampling=None,
+        offers=None,
+        same_as=None,
+        **options,
     ):
         """Forward to an upstream MCP server; its tools appear as NAME_TOOL.
 
         url: of its Streamable HTTP endpoint; None: the server that the bridge at the other end of
-        the serial line knows under this name. queueable: its tools that may wait in the queue while
-        it cannot be reached, names or Queueables; such a call expires after expiry_s seconds (default: the
-        setting queue_expiry_s). sampling: a function(params: dict) -> str or dict, plain or async,
-        that answers the server's requests for sampling in place of the client. offers: what of it
-        clients are shown: some of "tools", "prompts", "resources" (default: all of it over HTTP,
-        tools over a serial line). Further options are HttpUpstream's.
+        the serial line knows under this name. queueable: its tools that may wait in the queue
+        while it cannot be reached, names or Queueables; such a call expires after expiry_s seconds
+        (default: the setting queue_expiry_s). sampling: a function(params: dict) -> str or dict,
+        plain or async, that answers the server's requests for sampling in place of the client.
+        offers: what of it clients are shown: some of "tools", "prompts", "resources" (default: all
+        of it over HTTP, tools over a serial line). same_as: name of an upstream declared before
+        that offers the same: clients see one, and requests go to the first that can take them
+        (docs/routing.md). Further options are HttpUpstream's.
         """
         check_name(name)
         if url is None:
@@ -123,13 +133,32 @@ class Declares:
                 why = "upstream %s: this firmware has no network; leave url= out" % name
                 raise ConfigError(why) from None
             upstream = HttpUpstream(name, url, **options)
+            upstream.clock = self.clock
         upstream.sampling = sampling
         if offers is not None:
             upstream.offers = offers
+        if same_as is not None:
+            upstream.same_as = same_as
+            self.routing()
         self._hub().add(upstream, queueable, expiry_s or self.config["queue_expiry_s"])
         if queueable and self.upstreams.forwarder.outbox is None:
             self.queue()
         return upstream
+
+    def routing(self, settings=None, **options):
+        """Choose where requests are carried out: here, at one of several upstreams, in the queue
+        (docs/routing.md). settings: dict of the same options, as from a configuration file, which
+        keywords win over.
+
+        Returns the Routing. Raises ConfigError.
+        """
+        hub = self._hub()
+        if hub.routing is None:
+            from .route.routing import Routing
+
+            hub.routing = Routing(hub, self)
+        hub.routing.configure(settings, options)
+        return hub.routing
 
     def queue(self, device=None, overflow="refuse"):
         """Keep queueable calls in `device` (mcp_gw.queue.nor); default: the board's own queue

@@ -24,6 +24,7 @@ class Dispatch:
         self._config = gateway.config
         gateway.server.on_cancelled = Request.cancel
         self.tasks = None  # the Tasks, once a tool can be one
+        self.routing = None  # function(request, port, tool, buf) that may pass a call on
         self.sampler = None  # function that does sampling which a client cannot
 
     def take(self, port, buf, lo, hi):
@@ -42,7 +43,8 @@ class Dispatch:
             elif action.kind == CALL:
                 tool = self._registry.tools.get(action.name)
                 if tool is not None:
-                    self._call(action, port, tool, buf)
+                    if not (self.routing and self.routing(action, port, tool, buf)):
+                        self.call(action, port, tool, buf)
                 elif self._gateway.upstreams:
                     self._gateway.upstreams.forwarder.call(action, port, buf)
                 else:
@@ -119,7 +121,8 @@ class Dispatch:
 
     # Tools.
 
-    def _call(self, request, port, tool, buf):
+    def call(self, request, port, tool, buf):
+        """Carry out a call of the gateway's own Tool."""
         if tool.context or tool.task or tool.schema or self.tasks:
             self._call_with_more(request, port, tool, buf)
             return

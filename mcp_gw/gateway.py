@@ -20,7 +20,7 @@ from .compat import (
     ticks_ms,
     watch_tasks,
 )
-from .config import settings
+from .config import configured
 from .declares import Declares
 from .dispatch import Answer, Dispatch
 from .errors import ConfigError
@@ -42,23 +42,30 @@ _PAUSE_MS = const(5000)
 class Gateway(Declares, Tells):
     """An MCP gateway: tools, resources and prompts of its own, and those of its upstreams.
 
-    name, version: as told to clients; instructions: how to use this server, for the model; title,
-    icons (list of dicts), website: for people who see it in a client.
-    Further keywords are settings (mcp_gw/config.py).
+    name, version: as told to clients (name: default: the configuration's, else "mcpgw");
+    instructions: how to use this server, for the model; title, icons (list of dicts), website: for
+    people who see it in a client. edge: path of a configuration (docs/configuration.md), "": none;
+    default: the board's own. Further keywords are settings (mcp_gw/config.py).
     """
 
     def __init__(
-        self, name, version="0", instructions=None, title=None, icons=None, website=None, **config
+        self,
+        name=None,
+        version="0",
+        instructions=None,
+        title=None,
+        icons=None,
+        website=None,
+        **config,
     ):
-        check_name(name)
-        self.name = name
+        self.name, self.config = configured(self, name, config)
+        check_name(self.name)
         self.version = str(version)
-        self.config = settings(config)
         self.boot = random_hex(8)
         self.registry = Registry()
         for kind in ("tools", "prompts", "resources", "templates"):
             getattr(self.registry, kind).changed = self._change_of(kind)
-        info = {"name": name, "version": self.version}
+        info = {"name": self.name, "version": self.version}
         for key, value in (("title", title), ("icons", icons), ("websiteUrl", website)):
             if value is not None:
                 info[key] = value
@@ -76,7 +83,7 @@ class Gateway(Declares, Tells):
         self.upstreams = None  # the Hub, once upstream() or queue() was called
         self.ports = []
         self._work = []  # asyncio tasks under way
-        self._pause = ticks_ms()  # before this time upstreams and queue are left alone
+        self._pause = None  # before this time upstreams and queue are left alone
         self._running = False
         self._over = False  # the last port's input has ended
         self.clock = Clock()
@@ -236,7 +243,7 @@ class Gateway(Declares, Tells):
             port = Port(io, cap, take or self.dispatch.take, self.dispatch.oversized, Session())
             port.session.out = port.send
             self.join(port.session)
-            port.link.on_hello = lambda host, port=port: self._hello(host, port)
+            port.link.on_hello = lambda host, port=port: self.hello(host, port)
             if self.upstreams:
                 self.upstreams.watch(port.link)
             self.ports.append(port)
@@ -266,17 +273,17 @@ class Gateway(Declares, Tells):
         """Serve a port whenever it is ready; returns a task where it has to be looked at."""
         if not pollable(port.stream):
             return spawn(self._pump(port))
-        watch(port.stream, lambda: self._ready(port))
+        watch(port.stream, lambda: self.ready(port))
         return None
 
     async def _pump(self, port):
         while port in self.ports and not port.ended:
-            if not self._ready(port):
+            if not self.ready(port):
                 await sleep_ms(2)
             elif self._work:
                 await sleep_ms(0)
 
-    def _ready(self, port):
+    def ready(self, port):
         """Read once and handle what is complete. Returns whether there was anything."""
         try:
             n = port.fill()
@@ -337,7 +344,8 @@ class Gateway(Declares, Tells):
             server.tick(now)
         if second and self._tasks_kept:
             self._tasks_kept.tick()
-        if self.upstreams and ticks_diff(now, self._pause) >= 0:
+        if self.upstreams and (self._pause is None or ticks_diff(now, self._pause) >= 0):
+            self._pause = None  # ticks compare for six days only
             try:
                 self.upstreams.tick(now, second)
             except Exception as e:
@@ -347,7 +355,7 @@ class Gateway(Declares, Tells):
 
     # What the parts ask for.
 
-    def _hello(self, host, port):
+    def hello(self, host, port):
         """A bridge said hello on a port: take its time, tell it who we are."""
         unix_s = int(host["time_ms"]) // 1000
         if not 0 < unix_s < 1 << 32:

@@ -86,8 +86,11 @@ class Listening:
                 "missing required client capability",
                 {"requiredCapabilities": {"extensions": {_TASKS: {}}}},
             )
-        tasks = self._gateway.tasks()
-        return [id for id in ids if tasks.find(id, request.session)]
+        gateway = self._gateway
+        tasks = gateway.dispatch.tasks
+        if tasks is None and gateway.upstreams and gateway.upstreams.forwarder.outbox is not None:
+            tasks = gateway.tasks()
+        return [id for id in ids if tasks and tasks.find(id, request.session)]
 
     def _end(self, session, id):
         if session.listens:

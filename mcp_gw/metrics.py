@@ -40,6 +40,10 @@ def rows(gateway):
             why = "Calls dropped for others of a higher priority"
             out.append(("queue_calls_dropped_total", "counter", why, outbox.dropped_calls))
             out.append(("queue_free_bytes", "gauge", "Room in the queue", outbox.ring.free))
+        if hub.routing:
+            from .route.routes_rows import rows as routes
+
+            out.extend(routes(hub.routing))
     return out
 
 

@@ -18,7 +18,7 @@
 // host off, but every stop costs a host poll.  An answer should leave in one go as well.
 #define MICROPY_HW_STDIN_BUFFER_LEN             (1920)
 #define CFG_TUD_CDC_RX_BUFSIZE                  (512)
-#define CFG_TUD_CDC_TX_BUFSIZE                  (2048)
+#define CFG_TUD_CDC_TX_BUFSIZE                  (1024)
 
 // MicroPython's own VID and PID stay: host tools and operating systems know them.
 #define MICROPY_HW_USB_MANUFACTURER_STRING      "mcp_gw"
@@ -34,3 +34,6 @@ void mcpgw_pystack_init(void);
 // Objects whose children are still to be marked. With the port's 64 a gateway's do not fit; the collection
 // then looks through the whole heap again and takes 7 ms rather than 3.
 #define MICROPY_ALLOC_GC_STACK_SIZE             (128)
+
+// Batches of queued calls are compressed.
+#define MICROPY_PY_DEFLATE_COMPRESS             (1)

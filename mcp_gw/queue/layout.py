@@ -1,17 +1,19 @@
-"""The bytes of the queue on flash (docs/queue-format.md, version 1): functions over buffers."""
+"""The bytes of the queue on flash (docs/queue-format.md, version 2): functions over buffers."""
 
 import struct
 from binascii import crc32
 
 from ..compat import const
 
-# Records start at multiples of this within a sector.
-SLOT = const(16)
+# Records start at multiples of this within a sector; log2 of it. Sectors of version 1 say 4.
+SLOT = const(4)
+SLOT_LOG = const(2)
 # Bytes of a record's header, of a sector's header and where the sector's first record begins.
 HEAD = const(20)
 SECTOR_HEAD = const(32)
+KEY_MAX = const(32)
 
-VERSION = const(1)
+VERSION = const(2)
 MAGIC = b"MGQ"
 # Never a byte of UTF-8 text, so no message can look like a record.
 RECORD_MAGIC = const(0xF9)
@@ -20,9 +22,20 @@ RECORD_MAGIC = const(0xF9)
 COMPACTED = const(1)
 STAMP = const(2)
 
-# Offsets that are programmed after their surroundings.
+# Offsets that are programmed after their surroundings, and that of priority and chain flags.
+FLAGS = const(13)
+MARKS = const(18)
 ACK = const(19)
 DONE = const(28)
+
+# Chain flags: continues the record before it, goes on in the next.
+CONTINUES = const(0x40)
+GOES_ON = const(0x80)
+# Bytes of the whole payload's length, behind the key of a chain's first part.
+WHOLE = const(4)
+# Bytes of body that a part has at least, if more follows it.
+PART_MIN = const(64)
+RECORD_MAX = const(65536)
 
 # Bytes of a record's and of a sector's header that its CRC covers, which follows them. CRC-32 of
 # anything with its own CRC behind it is always the same.
@@ -30,11 +43,15 @@ RECORD_COVERED = const(14)
 SECTOR_COVERED = const(24)
 RESIDUE = 0x2144DF1C
 
-# What a slot or sector header can be.
+# What a slot or sector header can be. AHEAD: blank but for the erase count. SUSPECT: of zeros.
 JUNK = const(0)
 VALID = const(1)
 BLANK = const(2)
 ZERO = const(3)
+AHEAD = const(4)
+SUSPECT = const(5)
+# Ones that a suspect's header may have.
+SUSPECT_ONES = const(16)
 
 BLANK_SLOT = b"\xff" * 16
 ZERO_SLOT = bytes(16)
@@ -70,21 +87,9 @@ def pack_sector(buf, sector_size, flags, wear, generation, first, last):
     size = 0
     while 1 << size < sector_size:
         size += 1
-    fields = (VERSION, size, 4, flags, 0, pack_wear(wear), generation, first, last)
+    fields = (VERSION, size, SLOT_LOG, flags, 0, pack_wear(wear), generation, first, last)
     struct.pack_into("<3sBBBBBIIII", buf, 0, MAGIC, *fields)
     struct.pack_into("<II", buf, 24, crc32(memoryview(buf)[:24]), 0xFFFFFFFF)
-
-
-def check_sector(buf):
-    """What the sector header in buf is; one flipped bit is put right in buf."""
-    view = memoryview(buf)
-    if crc32(view[: SECTOR_COVERED + 4]) == RESIDUE and buf[:3] == MAGIC:
-        return VALID
-    if view[:8] == BLANK_SLOT[:8] and view[8:24] == BLANK_SLOT:
-        return BLANK
-    if view[:8] == ZERO_SLOT[:8] and view[12:28] == ZERO_SLOT:
-        return ZERO
-    return VALID if repair(buf, SECTOR_COVERED, 0) and buf[:3] == MAGIC else JUNK
 
 
 def seed(generation):
@@ -97,38 +102,17 @@ def seed(generation):
     return crc32(struct.pack("<I", generation)) & 0x3FFFFFFF
 
 
-def pack_record(buf, kind, length, seq, body_crc, key_length, priority, start):
-    """Fill buf[:HEAD] with a record's header; start: seed() ^ offset."""
+def pack_record(buf, kind, length, seq, body_crc, key_length, flags, start, marks=0xFF):
+    """Fill buf[:HEAD] with a record's header; flags: priority and chain flags; start: seed() ^
+    offset.
+    """
     struct.pack_into(
-        "<BBHIIBB", buf, 0, RECORD_MAGIC, kind, length, seq, body_crc, key_length, priority
+        "<BBHIIBB", buf, 0, RECORD_MAGIC, kind, length, seq, body_crc, key_length, flags
     )
     crc = crc32(memoryview(buf)[:RECORD_COVERED], start)
-    struct.pack_into("<IH", buf, RECORD_COVERED, crc, 0xFFFF)
-
-
-def check_record(buf, start):
-    """What the slot in buf (at least HEAD bytes) is."""
-    view = memoryview(buf)
-    if crc32(view[: RECORD_COVERED + 4], start) == RESIDUE and buf[0] == RECORD_MAGIC:
-        return VALID
-    if view[:16] == BLANK_SLOT:
-        return BLANK
-    return ZERO if view[:16] == ZERO_SLOT else JUNK
-
-
-def repair(buf, covered, start):
-    """Put right one flipped bit of a header whose CRC, from `start`, follows `covered` bytes."""
-    # CRC-32 tells all single-bit errors of so short a text apart: trying each bit corrects them.
-    view = memoryview(buf)[: covered + 4]
-    for i in range(covered + 4):
-        for bit in range(8):
-            buf[i] ^= 1 << bit
-            if crc32(view, start) == RESIDUE:
-                return True
-            buf[i] ^= 1 << bit
-    return False
+    struct.pack_into("<IBB", buf, RECORD_COVERED, crc, marks, 0xFF)
 
 
 def padded(length):
-    """Bytes a record with a body of `length` bytes takes on flash."""
+    """Bytes that a record with a body of `length` bytes takes on flash, in one piece."""
     return (HEAD + length + SLOT - 1) & -SLOT

@@ -4,7 +4,7 @@ A device has `sector_size` (bytes erased together, 4096), `page_size` (bytes pro
 256), `sectors` (count) and three methods: read(addr, buf) fills buf, program(addr, data) clears
 bits and never sets one, erase(sector) sets all bits of one sector. Each returns when the flash
 holds the result. Addresses are bytes from the start of the queue's region. Errors of the medium
-are OSError.
+are OSError. Where the flash is mapped into memory, `view` is a memoryview of the region.
 """
 
 from ..compat import const
@@ -58,10 +58,11 @@ class Rp2Nor(Nor):
     """
 
     def __init__(self, start, length):
-        import rp2
+        from _rp2 import Flash  # rp2 itself brings an assembler for PIO along
 
         super().__init__(length // _SECTOR)
-        self._flash = rp2.Flash(start=start, len=length)
+        self._flash = Flash(start=start, len=length)
+        self.view = memoryview(self._flash)
         # The SDK programs whole aligned pages, and not from flash: each part is copied into this
         # one.
         self._page = bytearray(_PAGE)
@@ -85,7 +86,7 @@ class Rp2Nor(Nor):
 def default_device():
     """The queue region this board's definition reserves, or None where there is none."""
     try:
-        import board_flash
+        from _flash_map import QUEUE_LEN, QUEUE_START
     except ImportError:
         return None
-    return Rp2Nor(board_flash.QUEUE_START, board_flash.QUEUE_LEN)
+    return Rp2Nor(QUEUE_START, QUEUE_LEN)

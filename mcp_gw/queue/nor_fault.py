@@ -88,6 +88,11 @@ class FaultNor(Nor):
         self.weak = {}
         self._reads_zero = {}
 
+    @property
+    def view(self):
+        """The flash's memory, as long as it reads as it is."""
+        return None if self.weak or self.off else self.inner.view
+
     def cut(self, at, mode, flicker=False, length=None):
         """Arrange for a cut at the at-th operation from now on; length: of a program's PREFIX."""
         self.cut_at = self.operations + at

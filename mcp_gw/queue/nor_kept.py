@@ -22,18 +22,18 @@ class RamNor(Nor):
         if image is not None and len(image) != size:
             raise ValueError("the image has the wrong size")
         self.image = bytearray(b"\xff" * size) if image is None else bytearray(image)
-        self._view = memoryview(self.image)
+        self.view = memoryview(self.image)
 
     def read(self, addr, buf):
-        buf[:] = self._view[addr : addr + len(buf)]
+        buf[:] = self.view[addr : addr + len(buf)]
 
     def _program_page(self, addr, data):
         end = addr + len(data)
-        self._view[addr:end] = clear_bits(self._view[addr:end], data)
+        self.view[addr:end] = clear_bits(self.view[addr:end], data)
 
     def _erase(self, sector):
         at = sector * self.sector_size
-        self._view[at : at + self.sector_size] = b"\xff" * self.sector_size
+        self.view[at : at + self.sector_size] = b"\xff" * self.sector_size
 
 
 class FileNor(Nor):

@@ -24,6 +24,7 @@ from .records import (
     Item,
     Records,
     message_at,
+    room_of,
 )
 from .ring import TooLarge
 from .times import DATES, HOLD, UNKNOWN
@@ -91,7 +92,7 @@ class Outbox(Records):
             if kind == REQUEST:
                 self.pending += 1
             elif kind == OUTCOME:
-                self.outcome_bytes += ring.room(len(key) + length)
+                self.outcome_bytes += room_of(ring, len(key) + length)
             last = handle, kind, key
         return last
 
@@ -255,7 +256,7 @@ class Outbox(Records):
             return
         soonest = _LOOK_S
         times.begin()
-        for handle, kind, key, _ in self.ring.records(0, b"\x01\x02"):
+        for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):
             if not self.load(handle):
                 continue
             age, limit = self.age(handle, now)
@@ -265,7 +266,7 @@ class Outbox(Records):
             if age == HOLD or 0 <= age < limit:
                 soonest = min(soonest, limit - age)
             elif kind == OUTCOME:
-                self.drop_outcome(handle)
+                self.drop_outcome(handle, key, length)
             elif not self.tries.sending(handle[0]) and not self._was_concluded(handle, key):
                 text = "expired (age unknown)" if age == UNKNOWN else "expired"
                 outcome = texts.result(text + " before it could be delivered", True)
@@ -330,7 +331,7 @@ class Outbox(Records):
         head = struct.pack(
             HEAD, records.FORMAT, dated, n, m, at, min(ttl_s, _U32), start, owner
         ) + struct.pack(MORE, queued, expires, min(attempts, 0xFFFF), state, 0)
-        room = self.ring.max_record - len(key) - len(head) - len(names)
+        room = self.ring.max_body - len(key) - len(head) - len(names)
         error = state != records.DONE
         if len(outcome) > room:
             outcome = texts.shortened(outcome, room, error)
@@ -386,12 +387,12 @@ class Outbox(Records):
         """Store a record, in place of others if need be. Returns its handle."""
         ring = self.ring
         length = len(key) + sum(len(part) for part in parts)
-        if length > ring.max_record:
+        if length > ring.max_body:
             raise TooLarge(
                 "a record of %d bytes is too large for the queue: %d at most"
-                % (length, ring.max_record)
+                % (length, ring.max_body)
             )
-        size = ring.room(length)
+        size = room_of(ring, length)
         while True:
             full = None
             if size <= ring.free - (self.kept() if kind == REQUEST else 0):
@@ -413,7 +414,6 @@ class Outbox(Records):
         """Free bytes that requests leave to outcomes."""
         return max(0, self.reserve - self.outcome_bytes)
 
-    def drop_outcome(self, handle):
-        before = self.ring.free
+    def drop_outcome(self, handle, key, length):
         self.ring.ack(handle)
-        self.outcome_bytes -= self.ring.free - before
+        self.outcome_bytes -= room_of(self.ring, len(key) + length)

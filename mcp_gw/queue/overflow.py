@@ -2,7 +2,7 @@
 
 from ..errors import QueueFull
 from . import texts
-from .records import DROPPED, REQUEST
+from .records import DROPPED, REQUEST, room_of
 
 
 def give_way(box, kind, size, priority, now, full):
@@ -15,12 +15,12 @@ def give_way(box, kind, size, priority, now, full):
     ring = box.ring
     oldest = None
     found = False
-    for handle, _, _, _ in box.outcomes():
-        oldest = oldest or handle
+    for handle, _, key, length in box.outcomes():
+        oldest = oldest or (handle, key, length)
         if box.load(handle):
             age, limit = box.age(handle, now)
             if age >= limit:
-                box.drop_outcome(handle)
+                box.drop_outcome(handle, key, length)
                 found = True
     if found:
         return
@@ -35,13 +35,13 @@ def give_way(box, kind, size, priority, now, full):
             )
     if oldest is not None and (not request or box.outcome_bytes > box.reserve):
         box.dropped += 1
-        box.drop_outcome(oldest)
+        box.drop_outcome(*oldest)
         return
     victim = _victim(box, priority) if request else None
     if victim is None:
         raise full or QueueFull("the queue is full: %d bytes wanted" % size)
     box.dropped_calls += 1
-    text = "dropped before it was delivered: the queue was full, and calls of a higher priority came"
+    text = "dropped before it was delivered: the queue was full, and others had a higher priority"
     outcome = texts.result(text, True)
     box.conclude(victim[0], victim[1], DROPPED, outcome, box.TTL_S, now)
 
@@ -52,7 +52,7 @@ def _droppable(box, priority):
     if box.overflow == "drop":
         for handle, _, key, length in box.requests():
             if box.ring.priority < priority and not box.tries.sending(handle[0]):
-                total += box.ring.room(len(key) + length)
+                total += room_of(box.ring, len(key) + length)
     return total
 
 

@@ -6,28 +6,57 @@ from binascii import crc32
 
 from ..compat import const
 from . import layout
-from .layout import ACK, BLANK, HEAD, JUNK, SECTOR_HEAD, SLOT, VALID, ZERO
+from .layout import HEAD, SECTOR_HEAD, SLOT
 
-_KEY_MAX = const(32)
+try:
+    import _ring as core
+except ImportError:
+    from . import ring_twin as core
+
+# Numbers in `f`, see ring_twin.py.
+_ADDR = const(0)
+_END = const(1)
+_BASE = const(2)
+_SEED = const(3)
+_SLOT_BYTES = const(4)
+_AFTER = const(5)
+_LENGTH = const(8)
+_SEQ = const(9)
+_CRC = const(10)
+_KIND = const(11)
+_FLAGS = const(12)
+_SIZE = const(13)
+_SECTOR = const(28)
+_NUMBERS = const(31)
+_LIVE = const(1)
+_WHOLES = const(2)
+# Bits of _FLAGS.
+_CONTINUES = const(0x40)
+_GOES_ON = const(0x80)
 
 
 class FlashError(OSError):
-    """The flash does not read back what was programmed."""
+    """The flash does not read back what was programmed, or cannot be read."""
 
 
 class Reader:
     """The part of Ring that reads; see there. A subclass has mount() and ack()."""
 
+    _core = core
+
     def __init__(self, dev):
-        if dev.sectors < 3 or dev.sector_size > 4096:
+        size = dev.sector_size
+        n = dev.sectors
+        if n < 3 or size > 4096:
             raise ValueError("the queue needs three or more sectors of 4096 bytes at most")
         self.dev = dev
-        self._size = dev.sector_size
-        self.max_body = self._size - SECTOR_HEAD - HEAD
-        # Per sector: live SLOTs (a sector holds 254 at most).
-        self.live = bytearray(dev.sectors)
-        # Per sector: erases, relative to `wear_min`; 255 is "or more".
-        self.wears = bytearray(dev.sectors)
+        # What is read: the device, or its memory where it is mapped.
+        self.src = dev
+        self._size = size
+        # Per sector: live SLOTs.
+        self.live = array("H", bytes(2 * n))
+        # Per sector: erases, relative to `wear_min`; 254 is "or more", 255 a bad sector.
+        self.wears = bytearray(n)
         self.wear_min = self.wear_max = 0
         # Sectors that hold live records, oldest first; the last one is `active` and takes the
         # appends.
@@ -37,22 +66,25 @@ class Reader:
         self.tail = self.end = 0
         # Changes whenever `order` does or records move.
         self.epoch = 0
-        self.count = 0
+        self.count = self.bad = 0
         self.damaged = self.corrupt = self.torn = self.repaired = 0
-        self.head = bytearray(HEAD + _KEY_MAX)
-        self._covered = memoryview(self.head)[: layout.RECORD_COVERED + 4]
+        self.priority = 0
+        # The record last looked at: its beginning, and what it says.
+        self.head = bytearray(HEAD + layout.KEY_MAX + layout.WHOLE)
+        self.f = f = array("I", bytes(4 * _NUMBERS))
+        f[_SECTOR] = size
+        f[_SECTOR + 1] = dev.page_size
+        f[_SECTOR + 2] = n * size
         self._sector = bytearray(SECTOR_HEAD)
-        self._page = bytearray(dev.page_size)
-        self._view = memoryview(self._page)
-        self._back = memoryview(bytearray(dev.page_size))
-        # Where seek() found no more records, and what it found instead.
-        self._stop = 0
-        self._why = BLANK
-        # Whether finding damage counts: only in mount().
-        self._counting = False
-        # Sector whose seed() is held, and the seed.
+        self._view = memoryview(bytearray(dev.page_size))
+        # The sector that `f` is about.
         self._cached = -1
-        self._seed = 0
+        # Sequence numbers (first, last) of parts of records that are not there as a whole.
+        self._orphans = ()
+        # A sector that was erased and is not opened yet, or -1; one where something programmed did
+        # not read back; and the sectors found bad since the start.
+        self.ahead = self.spoiled = -1
+        self._outs = ()
         # Set while flash is written: still set at the next call, flash and RAM may differ.
         self._busy = True
         self._settled = False
@@ -64,21 +96,29 @@ class Reader:
 
     @property
     def capacity(self):
-        """Bytes that records with their headers can take: all sectors but the spare one."""
-        return (self.dev.sectors - 1) * (self._size - SECTOR_HEAD)
+        """Bytes that records with their headers can take: all sound sectors but the spare one."""
+        return max(0, self.dev.sectors - 1 - self.bad) * (self._size - SECTOR_HEAD)
+
+    @property
+    def max_body(self):
+        """Bytes of the largest record, key and payload together."""
+        return max(
+            self._size - SECTOR_HEAD - HEAD,
+            min((self.dev.sectors - 1) * (self._size - SECTOR_HEAD) // 4, layout.RECORD_MAX),
+        )
 
     @property
     def free(self):
         """Capacity less the live records, in bytes. Scattered live records may make less of it
         usable.
         """
-        return self.capacity - sum(self.live) * SLOT
+        return max(0, self.capacity - sum(self.live) * SLOT)
 
     def first(self, s):
         return s * self._size + SECTOR_HEAD
 
     def page_end(self, addr):
-        page = len(self._page)
+        page = self.dev.page_size
         return (addr // page + 1) * page
 
     def skip(self, addr):
@@ -87,193 +127,192 @@ class Reader:
         """
         return self.page_end(addr + HEAD - 1)
 
+    def end_of(self, s):
+        return self.tail if s == self.active else (s + 1) * self._size
+
+    # Finding
+
     def read_sector(self, s):
         """Load sector s's header into _sector; what it is."""
-        self.dev.read(s * self._size, self._sector)
-        return layout.check_sector(self._sector)
+        return self._core.header(self.src, s * self._size, self._sector)
 
-    def _start(self, addr):
-        # Start value of the header's CRC of a record at addr.
-        s = addr // self._size
+    def enter(self, s):
+        """Let `f` be about sector s; its header is read if it was not there already."""
         if s != self._cached:
             self.read_sector(s)
-            self._seed = layout.seed(struct.unpack_from("<I", self._sector, 12)[0])
-            self._cached = s
-        return self._seed ^ addr - s * self._size
+            self.entered(s)
 
-    def _slots(self):
-        return layout.padded(struct.unpack_from("<H", self.head, 2)[0]) // SLOT
+    def entered(self, s):
+        f = self.f
+        f[_BASE] = s * self._size
+        f[_SEED] = layout.seed(struct.unpack_from("<I", self._sector, 12)[0])
+        f[_SLOT_BYTES] = 16 if self._sector[5] == 4 else SLOT
+        self._cached = s
 
-    def load(self, addr, repair=True):
-        """Load the slot at addr into `head` (a record's key included); what it is."""
-        head = self.head
-        size = self._size
-        s = addr // size
-        left = size - (addr - s * size)
-        # _start(), for speed.
-        start = self._seed ^ size - left if s == self._cached else self._start(addr)
-        if left >= len(head):
-            self.dev.read(addr, head)
-        else:
-            self.dev.read(addr, memoryview(head)[:left])
-        if crc32(self._covered, start) == layout.RESIDUE and head[0] == layout.RECORD_MAGIC:
-            return VALID
-        what = layout.check_record(head, start)
-        if what == JUNK and repair and layout.repair(head, layout.RECORD_COVERED, start):
-            length = head[2] | head[3] << 8
-            if (
-                head[0] == layout.RECORD_MAGIC
-                and HEAD + length <= left
-                and head[12] <= min(length, _KEY_MAX)
-            ):
-                self.repaired += self._counting
-                return VALID
-        return what
+    def seek(self, s, addr, mode, after=0, kinds=None):
+        """Whether sector s has such a record from addr on; it is loaded. See ring_twin.seek()."""
+        if s != self._cached:
+            self.enter(s)
+        f = self.f
+        f[_ADDR] = addr
+        f[_END] = self.tail if s == self.active else (s + 1) * self._size
+        f[_AFTER] = after
+        return self._core.seek(self.src, self.head, f, mode, kinds)
 
-    def seek(self, addr, end):
-        """Address of the first record from addr on, loaded; -1 if none before end (see _stop,
-        _why).
-        """
-        while addr + HEAD <= end:
-            what = self.load(addr)
-            if what == VALID:
-                return addr
-            if what == ZERO:
-                addr = self.skip(addr)
-                continue
-            self._stop = addr
-            self._why = what
-            if what == BLANK:
+    def find(self, seq, addr):
+        """Address of a live record or part, loaded, or -1. addr: where it was at some time."""
+        for lo, hi in self._orphans:
+            if lo <= seq <= hi:
                 return -1
-            # Without its length the next record can only be looked for.
-            while addr + SLOT + HEAD <= end:
-                addr += SLOT
-                if self.load(addr, False) == VALID:
-                    if self._counting:
-                        self.damaged += 1
-                    return addr
-            return -1
-        self._stop = end
-        self._why = BLANK
-        return -1
-
-    def _body_good(self, addr, length, crc):
-        at = addr + HEAD
-        have = 0
-        while length:
-            part = self._view[: min(length, len(self._page))]
-            self.dev.read(at, part)
-            have = crc32(part, have)
-            at += len(part)
-            length -= len(part)
-        return have == crc
-
-    def find(self, handle):
-        """Address of a live record, loaded, or -1."""
-        seq, addr = handle
-        if self.live[addr // self._size] and self._is_live(addr, seq):
-            return addr
+        size = self._size
+        f = self.f
+        s = addr // size
+        if s < self.dev.sectors and self.live[s]:
+            if self.seek(s, max(addr, self.first(s)), _LIVE, seq - 1) and f[_SEQ] == seq:
+                return f[_ADDR]
         # It was moved: its sector is the last whose first sequence number is not above, or the one
         # before that where a compaction took the head of a sector.
         i = self._place(seq)
         for s in (self.order[i], self.order[i - 1]) if i > 0 else self.order[:1]:
-            addr = self.first(s)
-            end = self.end_of(s)
-            while True:
-                addr = self.seek(addr, end)
-                if addr < 0:
-                    break
-                if self._is_live(addr, seq):
-                    return addr
-                addr += self._slots() * SLOT
+            if self.seek(s, self.first(s), _LIVE, seq - 1) and f[_SEQ] == seq:
+                return f[_ADDR]
         return -1
 
-    def _is_live(self, addr, seq):
-        if addr // self._size == self.active and addr >= self.tail:
-            return False
-        if self.load(addr) != VALID or layout.cleared(self.head[layout.ACK]):
-            return False
-        return struct.unpack_from("<I", self.head, 4)[0] == seq
-
     def _place(self, seq):
-        for i in range(len(self.order) - 1, 0, -1):
-            self.read_sector(self.order[i])
+        # Index in `order` of the last sector that begins with `seq` or below.
+        low = 0
+        high = len(self.order)
+        while high - low > 1:
+            middle = (low + high) // 2
+            self.read_sector(self.order[middle])
             if struct.unpack_from("<I", self._sector, 16)[0] <= seq:
-                return i
-        return 0
+                low = middle
+            else:
+                high = middle
+        return low
 
-    def end_of(self, s):
-        return self.tail if s == self.active else (s + 1) * self._size
+    def next_part(self):
+        """Address of the part that continues the loaded record, loaded; -1 if there is none."""
+        f = self.f
+        return self.find(f[_SEQ] + 1, f[_ADDR] + f[_SIZE]) if f[_FLAGS] & _GOES_ON else -1
 
-    def records(self, after=0):
-        """Iterate the live records, oldest first: (handle, kind, key, payload length in bytes).
+    # Reading
 
-        after: only those with a higher sequence number (the first item of a handle). The caller
-        may append and ack meanwhile; records appended meanwhile are iterated too.
+    def records(self, after=0, kinds=None):
+        """Iterate the live records, oldest first: (handle, kind, key, payload length in bytes);
+        `priority` is that of the record just yielded.
+
+        after: only those with a higher sequence number (the first item of a handle). kinds: only
+        these, bytes; None: all. The caller may append and ack meanwhile; records appended
+        meanwhile are iterated too.
         """
         self._mounted()
         head = self.head
-        read = self.dev.read
+        f = self.f
         i = max(0, self._place(after) - 1) if after else 0
         while i < len(self.order):
             epoch = self.epoch
             s = self.order[i]
             addr = self.first(s)
-            self._start(addr)
-            seed = self._seed
-            base = s * self._size
             while epoch == self.epoch:
-                end = self.tail if s == self.active else base + self._size
-                # As seek() does it; the usual case inline, for speed.
-                usual = addr + len(head) <= end
-                if usual:
-                    read(addr, head)
-                    start = seed ^ addr - base
-                    usual = (
-                        crc32(self._covered, start) == layout.RESIDUE
-                        and head[0] == layout.RECORD_MAGIC
-                    )
-                if not usual:
-                    addr = self.seek(addr, end)
-                    if addr < 0:
-                        i += 1
-                        break
-                kind, length, seq = struct.unpack_from("<BHI", head, 1)
-                here = addr
-                addr += (length + (HEAD + SLOT - 1)) & -SLOT
-                if seq > after and (head[ACK] == 0xFF or not layout.cleared(head[ACK])):
-                    after = seq
-                    n = head[12]
-                    yield (seq, here), kind, bytes(head[HEAD : HEAD + n]), length - n
-                    if self._busy:
-                        self.mount()
+                if not self.seek(s, addr, _WHOLES, after, kinds):
+                    i += 1
+                    break
+                here = f[_ADDR]
+                addr = here + f[_SIZE]
+                after = f[_SEQ]
+                n = head[12]
+                length = f[_LENGTH] - n
+                if f[_FLAGS] & _GOES_ON:
+                    if self._orphans and self.find(after, here) < 0:
+                        continue
+                    length = struct.unpack_from("<I", head, HEAD + n)[0]
+                self.priority = f[_FLAGS] & 15
+                yield (after, here), f[_KIND], bytes(head[HEAD : HEAD + n]), length
+                if self._busy:
+                    self.mount()
             else:
                 i = max(0, self._place(after) - 1)
 
     def read(self, handle, buf, offset=0):
-        """Fill buf from the record's payload, without checking it. False if the record is gone."""
+        """Fill buf from the record's payload, without checking it; zeros behind its end. False if
+        the record is gone.
+        """
         self._mounted()
-        addr = self.find(handle)
+        addr = self.find(*handle)
         if addr < 0:
             return False
-        self.dev.read(addr + HEAD + self.head[12] + offset, buf)
+        f = self.f
+        offset += self.head[12]
+        if f[_FLAGS] & _GOES_ON:
+            offset += layout.WHOLE
+        view = memoryview(buf)
+        while addr >= 0:
+            n = min(len(view), f[_LENGTH] - offset)
+            if n > 0:
+                self._fetch(addr + HEAD + offset, view[:n])
+                view = view[n:]
+            if not len(view):
+                return True
+            offset = max(0, offset - f[_LENGTH])
+            addr = self.next_part()
+        view[:] = bytes(len(view))
         return True
 
     def payload(self, handle):
         """The record's payload as bytes; None if it is gone, or damaged: then it is counted and
-        dropped.
+        dropped. Raises FlashError if it cannot be read.
         """
         self._mounted()
         for _ in range(2):
-            addr = self.find(handle)
+            addr = self.find(*handle)
             if addr < 0:
                 return None
-            length, seq, crc = struct.unpack_from("<HII", self.head, 2)
-            n = self.head[12]
-            body = bytearray(length)
-            self.dev.read(addr + HEAD, body)
-            if crc32(body) == crc:
-                return bytes(memoryview(body)[n:])
+            body = self._checked(addr)
+            if body is not None:
+                return bytes(body)
         self.corrupt += 1
         self.ack(handle)
         return None
+
+    def _checked(self, addr):
+        # The payload of the record that is loaded; None if it is not as it was written.
+        f = self.f
+        skip = self.head[12]
+        length = f[_LENGTH] - skip
+        if f[_FLAGS] & _GOES_ON:
+            length = struct.unpack_from("<I", self.head, HEAD + skip)[0]
+            skip += layout.WHOLE
+            if length > self.max_body:
+                return None
+        body = bytearray(length)
+        view = memoryview(body)
+        crc = crc32(memoryview(self.head)[HEAD : HEAD + skip])
+        while True:
+            n = f[_LENGTH] - skip
+            if not 0 <= n <= len(view):
+                return None
+            self._fetch(addr + HEAD + skip, view[:n])
+            if crc32(view[:n], crc) != f[_CRC]:
+                return None
+            view = view[n:]
+            if not f[_FLAGS] & _GOES_ON:
+                return None if len(view) else body
+            addr = self.next_part()
+            if addr < 0:
+                return None
+            skip = crc = 0
+
+    def _fetch(self, addr, view):
+        try:
+            self.dev.read(addr, view)
+        except OSError as e:
+            raise FlashError(*e.args)
+
+    def marks(self, handle):
+        """How often mark() was called for a record: 0 to 8; 0 if it is gone."""
+        self._mounted()
+        if self.find(*handle) < 0:
+            return 0
+        zeros = self.head[layout.MARKS] ^ 0xFF
+        return sum(zeros >> bit & 1 for bit in range(8))

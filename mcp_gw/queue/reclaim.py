@@ -12,11 +12,16 @@ from . import layout
 from .layout import HEAD, SECTOR_HEAD, SLOT
 from .reader import FlashError
 
+# Numbers in `f`, see ring_twin.py, and a mode of seek().
+_ADDR = const(0)
+_SIZE = const(13)
+_LIVE = const(1)
+
 # Sectors copied at most to gain one: beyond that the queue counts as full rather than stall.
 _ROUNDS = const(8)
 # Arrangements of records tried at most before it counts as full.
 _TRIES = const(4)
-_PAD = b"\xff" * 15
+_PAD = b"\xff" * 3
 
 
 def make_room(ring, size):
@@ -86,9 +91,16 @@ def _plan(ring, need, usable):
                 tries -= 1
                 if _fits(ring, i, into + 1, into, 0, usable):
                     return i, into + 1
-    raise QueueFull(
+    raise full(ring, need * SLOT)
+
+
+def full(ring, size):
+    """The error that says so."""
+    if not ring.capacity:
+        return FlashError("no two sectors of the queue's flash can be written to")
+    return QueueFull(
         "the queue is full: a record takes %d bytes, %d of %d are free in pieces too small"
-        % (need * SLOT, ring.free, ring.capacity)
+        % (size, ring.free, ring.capacity)
     )
 
 
@@ -110,18 +122,16 @@ def live_slots(ring, s):
 
 
 def _live(ring, s):
-    # Live records of sector s: (address, kind, length, sequence number, body CRC, key length,
-    # priority).
+    # Live records and parts of sector s: (address, kind, length, sequence number, body CRC, key
+    # length, flags, marks).
+    f = ring.f
     addr = ring.first(s)
-    end = ring.end_of(s)
-    while True:
-        addr = ring.seek(addr, end)
-        if addr < 0:
-            return
-        kind, length, seq, crc, key_length, priority = struct.unpack_from("<BHIIBB", ring.head, 1)
-        if not layout.cleared(ring.head[layout.ACK]):
-            yield addr, kind, length, seq, crc, key_length, priority
-        addr += layout.padded(length)
+    while ring.seek(s, addr, _LIVE):
+        found = struct.unpack_from("<BHIIBB", ring.head, 1)
+        addr = f[_ADDR]
+        size = f[_SIZE]
+        yield (addr,) + found + (ring.head[layout.MARKS],)
+        addr += size
 
 
 def compact(ring, i, n, usable):
@@ -145,20 +155,21 @@ def compact(ring, i, n, usable):
     at_tail = i + whole == len(order)
     if at_tail:
         last = ring.next_seq - 1
-    dst = ring.pick()
-    ring.open(dst, layout.COMPACTED, first, last)
+    if not ring.prepare():
+        raise full(ring, ring.dev.sector_size)
+    dst = ring.open(layout.COMPACTED, first, last)
     at = ring.first(dst)
     left = fill * SLOT
     ring.start(at)
     for s in order[i : i + n]:
-        for addr, kind, length, seq, crc, key_length, priority in _live(ring, s):
+        for addr, kind, length, seq, crc, keys, flags, marks in _live(ring, s):
             if seq > last:
                 break
             left -= layout.padded(length)
             if left < 0:
                 break
             # A damaged body keeps its CRC, and so is still found damaged.
-            ring.put_head(at, kind, length, seq, crc, key_length, priority)
+            ring.put_head(dst, at, kind, length, seq, crc, keys, flags, marks)
             ring.put_from(addr + HEAD, length)
             ring.put(_PAD[: -(HEAD + length) % SLOT])
             at += layout.padded(length)

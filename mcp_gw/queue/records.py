@@ -3,8 +3,8 @@
 import struct
 
 from ..compat import const
-from . import texts
-from .times import DATES, HOLD, Times
+from . import layout, texts
+from .times import HOLD, Times
 from .tries import Tries
 
 REQUEST = const(1)
@@ -181,6 +181,12 @@ class Records:
             if self.load(handle) and self.head[1] & DATED:
                 newest = max(newest, struct.unpack_from("<I", self.head, 4)[0])
         return newest
+
+
+def room_of(ring, length):
+    """About the bytes that a record with a body of `length` bytes takes in the ring: one that is
+    cut in two because its sector ends takes a few more."""
+    return layout.padded(length) + length // ring.dev.sector_size * (layout.HEAD + layout.SLOT)
 
 
 def message_at(payload):

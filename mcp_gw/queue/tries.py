@@ -21,7 +21,7 @@ class Tries:
     MOST = 64
 
     def __init__(self):
-        # sequence number: [attempts, when due; None while on its way]
+        # sequence number: [attempts, when due; None while on its way, False once it is due]
         self._tried = {}
         # Names of upstreams that requests were found waiting for at the last look.
         self.waiting = set()
@@ -60,7 +60,9 @@ class Tries:
         due = tried[_DUE]
         if due is None:
             return False
-        if ticks_diff(due, now) <= 0:
+        if due is False or ticks_diff(due, now) <= 0:
+            # From now on, for however long: ticks compare for six days only.
+            tried[_DUE] = False
             return True
         if self._due is None or ticks_diff(due, self._due) < 0:
             self._due = due

@@ -90,7 +90,7 @@ def _deflated(parts):
         import zlib
 
         data = zlib.compress(joined(parts), 9, -_WINDOW_BITS)
-    except OSError:
+    except (AttributeError, OSError):
         return None
     return b2a_base64(data)[:-1]
 
@@ -139,10 +139,13 @@ def _take(forwarder, item, row, now):
             continue
         if name == b"retry_ms":
             forwarder.outbox.retry(item, now, int(value) if value.isdigit() else None)
-        else:
-            if name == b"result" and asks(value):
-                value = b'{"resultType":"input_required"}'  # where a link has the type
-            forwarder.conclude(item, name == b"result", value, None)
+            return True
+        ok = name == b"result" and value[:1] == b"{"
+        if ok and asks(value):
+            value = b'{"resultType":"input_required"}'  # where a link has the type
+        elif not ok and value[:1] != b"{":
+            value = b'{"code":-32603,"message":"an outcome that is no JSON object"}'
+        forwarder.conclude(item, ok, value, None)
         return True
     # There was no room for its outcome beside the others'.
     forwarder.outbox.retry(item, now, 0)

@@ -26,10 +26,10 @@ TOOLS = (
     b'{"name":"queue_status","description":"Which calls wait for their upstream and how the queue'
     b' is; with id, state and outcome of one","inputSchema":{"type":"object","properties":{"id":'
     b'{"type":"string"}}},"annotations":{"readOnlyHint":true}}',
-    b'{"name":"queue_sync","description":"Deliver the calls that wait now rather than when they are'
-    b' due","inputSchema":{"type":"object"},"annotations":{"idempotentHint":true}}',
-    b'{"name":"queue_cancel","description":"Cancel a call that waits","inputSchema":{"type":"object"'
-    b',"properties":{"id":{"type":"string"}},"required":["id"]}}',
+    b'{"name":"queue_sync","description":"Deliver the calls that wait now rather than when they'
+    b' are due","inputSchema":{"type":"object"},"annotations":{"idempotentHint":true}}',
+    b'{"name":"queue_cancel","description":"Cancel a call that waits","inputSchema":{"type":'
+    b'"object","properties":{"id":{"type":"string"}},"required":["id"]}}',
 )
 _NAMES = (b"queue_status", b"queue_sync", b"queue_cancel")
 
@@ -50,7 +50,7 @@ class Forwarder:
         self.timeout_ms = config["call_timeout_ms"]
         self.ask_timeout_ms = config["ask_timeout_ms"]
         self._ttl_s = config["outcome_ttl_s"]
-        self._most = config["max_calls"]
+        self.most = config["max_calls"]
         self.log = log
         self.work = work
         self._spans = new_spans()
@@ -61,6 +61,7 @@ class Forwarder:
         self.outbox = None
         self.rx = config["max_message"]
         self.queued = None  # function() -> the Queued
+        self.passage = Passage
 
     def begin(self):
         """The gateway begins to serve: what was on its way when it ended last time is not any
@@ -88,17 +89,17 @@ class Forwarder:
         if route is None:
             self.refuse(request, port, INVALID_PARAMS, "unknown tool " + request.name)
             return
-        request.begin(self._most, port)
+        request.begin(self.most, port)
         upstream, name = route.upstream, route.name
-        passage = Passage(self, request, port, upstream, "tools/call", name, route.waits)
+        passage = self.passage(self, request, port, upstream, "tools/call", name, route.waits)
         passage.begin(buf, self.server.spans)
 
     def forward(self, request, port, buf, method, upstream, name=None, spans=None):
         """Pass on the request just received, whose params are still spans of `buf`. name: raw JSON
         of params.name for the upstream, None to leave it; spans: None: those of the Server."""
-        request.begin(self._most, port)
+        request.begin(self.most, port)
         spans = spans or self.server.spans
-        Passage(self, request, port, upstream, method, name).begin(buf, spans)
+        self.passage(self, request, port, upstream, method, name).begin(buf, spans)
 
     def refuse(self, request, port, code, told):
         self.counters.error(code)

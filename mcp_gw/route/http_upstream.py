@@ -77,6 +77,7 @@ class HttpUpstream(Upstream):
 
     MAX_SESSION_ID = 256  # characters
     offers = ("tools", "prompts", "resources")
+    clock = None  # a Clock that learns the time from the answers' Date
     MAX_ASIDE = 16  # messages beside the calls (replies, cancellations) under way at once, and as
     # many more as calls may wait for answers
     REPLY_MS = 5000  # time for delivering a reply, or for ending a session
@@ -285,6 +286,10 @@ class HttpUpstream(Upstream):
                 await self._resume(call, exchange)
         except http.TooLarge as e:
             return str(e)
+        if self.clock is not None and not self.clock.system:
+            from .http_date import hear
+
+            hear(self.clock, exchange.headers)
         if exchange.kind == b"application/json" and exchange.body:
             call.take(exchange.body, 0, len(exchange.body))
             exchange.body = b""

@@ -22,6 +22,7 @@ class Hub:
         self.forwarder = Forwarder(
             gateway.server, self.router, config, gateway.log, gateway.work, gateway.seal
         )
+        self.routing = None  # the Routing, once there is a choice
         self.others = None  # the Others, once an upstream may have some
         self._caps = caps
         self._opened = 0
@@ -33,6 +34,8 @@ class Hub:
         gateway.server.more_templates = self._templates
 
     def add(self, upstream, queueable, expiry_s):
+        if self.routing:
+            self.routing.add(upstream)
         self.router.add(upstream, queueable, expiry_s)
         if self.others is None and any(kind != "tools" for kind in upstream.offers):
             from .others import Others
@@ -93,6 +96,8 @@ class Hub:
         self._opened += 1
         self.router.listing = 0
         self.forwarder.begin()
+        if self.routing:
+            self.routing.open()
         for upstream in self.router.upstreams.values():
             if not upstream.tells_state:
                 self._gateway.work(self._keep_listed(upstream))
@@ -121,6 +126,8 @@ class Hub:
         """now: ticks in ms; second: whether a second has passed since the last time it had."""
         for upstream in self.router.upstreams.values():
             upstream.tick(now)
+        if self.routing:
+            self.routing.tick(now, second)
         outbox = self.forwarder.outbox
         if outbox is not None and second:
             outbox.expire(self._gateway.clock.unix())
@@ -170,6 +177,8 @@ class Hub:
             told = upstream.name, left_out, kind
             why = "malformed, of a name that is taken, or over max_upstream_tools or"
             gateway.log("%s: %d %s left out (" % told + why + " max_upstream_bytes)\n")
+        if self.routing and self.routing.cache and kind == "resources":
+            self.routing.cache.forget(upstream.same_as or upstream.name)
         if changed:
             getattr(gateway, kind + "_changed")()
         return True

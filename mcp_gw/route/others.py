@@ -19,6 +19,8 @@ class Others:
     total size.
     """
 
+    hides = None  # as Router has it
+
     def __init__(self, registry, max_rows, max_bytes):
         self._registry = registry
         self._max_rows = max_rows
@@ -31,7 +33,7 @@ class Others:
     def rows(self, kind, after=0):
         """Yield (number, descriptor as JSON bytes) of a kind after number `after`."""
         for row in self._rows[kind]:
-            if row[0] > after:
+            if row[0] > after and not (self.hides and self.hides(row[3])):
                 yield row[0], row[1]
 
     def prompt(self, exposed):
@@ -127,7 +129,10 @@ class Others:
             if name in taken:
                 return None
             return raw, name, upstream, own
-        name = joined_name(upstream.name, name, taken)
+        prefix = upstream.same_as or upstream.name
+        if upstream.same_as and joined_name(prefix, name, ()) in taken:
+            return None  # another one that offers the same was asked first
+        name = joined_name(prefix, name, taken)
         pieces = []
         for key, start, _, hi in members(raw):
             pieces.append(b'"name":' + dumps(name) if key == field else raw[start:hi])

@@ -23,8 +23,8 @@ _ASKABLE = ("elicitation", "roots", "sampling")
 
 class Passage:
     """forwarder: the Forwarder; request, port: of the client; method: of the request; name: raw
-    JSON of params.name for the upstream, None to leave it; waits: whether it may wait in the queue:
-    seconds, a Queueable, or None: not at all."""
+    JSON of params.name for the upstream, None to leave it; waits: whether it may wait in the
+    queue: seconds, a Queueable, or None: not at all."""
 
     # What most requests do without costs them no RAM.
     key = None
@@ -33,6 +33,7 @@ class Passage:
     passed_on = False  # the client has to answer, and will come back
     kept = None  # params for the queue
     as_task = False  # the client of 2025-11-25 wants a task
+    timeout_ms = None  # less than the gateway's own
 
     def __init__(self, forwarder, request, port, upstream, method, name=None, waits=None):
         self.forwarder = forwarder
@@ -58,12 +59,12 @@ class Passage:
             from .questions import returned as taken
 
             returned = taken(self, bytes(memoryview(buf)[lo:hi]))
+        if self.key is None:
+            self.key = getattr(request, "key", None)
         if self.key is None and self.waits is not None:
             self.key = self.forwarder.new_key()
             if self.forwarder.outbox is not None and returned is None:
-                kept = joined(spliced(buf, spans, self.name, b"{" + self._extra() + b"}"))
-                self.kept = bytes(kept)
-                why = self._why_at_once(buf.find(b'"task"', lo, hi) >= 0)
+                why = self._keep(buf, spans)
                 if why is not None:
                     self.finish(False, None, Unavailable(why))
                     return
@@ -80,23 +81,26 @@ class Passage:
             self._work(self._ask([joined(parts)]))
             return
         try:
-            id = start(self.method, parts, self.forwarder.timeout_ms, self.done, self.on_progress)
+            timeout_ms = self.timeout_ms or self.forwarder.timeout_ms
+            id = start(self.method, parts, timeout_ms, self.done, self.on_progress)
             request.on_cancel = lambda: upstream.give_up(id)
         except Unavailable as e:
             self.done(False, None, e)
 
-    def _why_at_once(self, asked):
-        """Why the call goes into the queue without being sent first (str), or None. asked: its
-        params may say that it is to be a task."""
-        if asked and self.request.revision.features & TASKS:
-            task = member(self.kept, b"task")
+    def _keep(self, buf, spans):
+        """Make what waits in the queue. Returns why it goes there without being sent first (str),
+        or None."""
+        kept = bytes(joined(spliced(buf, spans, self.name, b"{" + self._extra() + b"}")))
+        self.kept = kept
+        if b'"task"' in kept and self.request.revision.features & TASKS:
+            task = member(kept, b"task")
             if task is not None and task[:1] == b"{":
                 # Durable before the client has its handle.
-                self.kept = without_member(self.kept, b"task")
+                self.kept = without_member(kept, b"task")
                 self.as_task = True
-                return "a task"
+                return "as asked"
         if hasattr(self.waits, "waits"):
-            if self.waits.waits(self.forwarder.outbox, self.upstream.name, self.kept):
+            if self.waits.waits(self.forwarder.outbox, self.upstream.name, kept):
                 return "others about the same thing wait for %s" % self.upstream.name
         return None
 
@@ -120,7 +124,11 @@ class Passage:
         """(ok, raw, error) of a request; error: None, Unavailable or NoAnswer."""
         try:
             ok, raw = await self.upstream.request(
-                self.method, parts, self.forwarder.timeout_ms, self.on_progress, self.can
+                self.method,
+                parts,
+                self.timeout_ms or self.forwarder.timeout_ms,
+                self.on_progress,
+                self.can,
             )
         except GatewayError as e:
             return False, None, e

@@ -115,6 +115,7 @@ def _pass_on(passage, state, answers, rest):
         return
     seal, now = passage.forwarder.seal()
     kept = {"k": passage.key, "s": state.decode() if state is not None else None}
+    kept["u"] = passage.upstream.name
     sealed = seal.close(request, b"", now, answers, kept)
     row = {"resultType": "input_required", "requestState": sealed}
     if rest:

@@ -26,6 +26,8 @@ class Router:
     max_tools, max_bytes: caps on how many are kept and on their descriptors' total size.
     """
 
+    hides = None  # None or function(upstream): whether its rows are not shown now
+
     def __init__(self, taken, max_tools, max_bytes):
         self._taken = taken  # names of the gateway's own tools
         self._max_tools = max_tools
@@ -67,7 +69,7 @@ class Router:
         A tool keeps its number while it is there, so that pages fit together when others change.
         """
         for row in self._listed:
-            if row[0] > after:
+            if row[0] > after and not (self.hides and self.hides(row[3])):
                 yield row[0], row[1]
 
     def older_rows(self, after=0):
@@ -99,7 +101,10 @@ class Router:
             if not _well_formed(raw):
                 left_out += 1
                 return
-            exposed, route, row = self._take(upstream, raw, routes)
+            found = self._take(upstream, raw, routes)
+            if found is None:
+                return
+            exposed, route, row = found
             if len(rows) >= count or room < len(row):
                 left_out += 1
                 return
@@ -143,7 +148,8 @@ class Router:
         plain = _plain(name)
         waits = declared.get(plain)
         pieces = []
-        exposed = joined_name(upstream.name, plain, self._names(upstream, routes))
+        prefix = upstream.same_as or upstream.name
+        exposed = joined_name(prefix, plain, self._names(upstream, routes))
         for key, start, _, hi in members(raw):
             if key == b"name":
                 pieces.append(b'"name":' + dumps(exposed))

@@ -22,6 +22,7 @@ class Upstream:
     async, that answers the server's sampling requests. offers: what of it clients are shown.
     """
 
+    same_as = None  # the name of the first of those that offer the same, this one among them
     sampling = None
     musing = 0  # how many times that function runs now
     offers = ("tools",)

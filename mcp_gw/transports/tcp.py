@@ -25,7 +25,7 @@ path other than that of MCP, after guard, when the body is complete.
 import socket
 from errno import EAGAIN, ECONNABORTED
 
-from ..compat import HAS_STDERR, MICROPYTHON, const, ticks_diff, ticks_ms
+from ..compat import HAS_STDERR, const, ticks_diff, ticks_ms
 from ..errors import ConfigError
 from ..http_app import http_app
 from ..protocol.http_connection import (
@@ -38,6 +38,7 @@ from ..protocol.http_connection import (
     Limits,
 )
 from ..reactor import adopt, unwatch, watch
+from .sockets import address_of, receive, transmit
 
 _IN_SIZE = 65536 if HAS_STDERR else 2048
 _OUT_SIZE = 32768 if HAS_STDERR else 2048
@@ -53,46 +54,6 @@ _GIVEN_UP = (
 )
 _ACCEPTS = const(16)  # connections taken at a time
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-if MICROPYTHON:
-
-    def _receive(sock, buf):
-        """Read into buf what there is: number of bytes, 0 at the end, None: nothing now."""
-        return sock.readinto(buf)
-
-    def _transmit(sock, buf, lo, hi):
-        """Send what can be sent now of buf[lo:hi]; how many bytes, None: none now."""
-        return sock.write(buf, lo, hi - lo)
-
-    def _address(peer):
-        """The text of what accept() says of the other end."""
-        if isinstance(peer, tuple):
-            return peer[0]
-        try:
-            row = socket.sockaddr(peer)
-            return socket.inet_ntop(row[0], row[1])
-        except (AttributeError, OSError, ValueError, IndexError):
-            return ""
-
-else:
-    from ssl import SSLWantReadError, SSLWantWriteError
-
-    _LATER = (BlockingIOError, InterruptedError, SSLWantReadError, SSLWantWriteError)
-
-    def _receive(sock, buf):
-        try:
-            return sock.recv_into(buf)
-        except _LATER:
-            return None
-
-    def _transmit(sock, buf, lo, hi):
-        try:
-            return sock.send(memoryview(buf)[lo:hi])
-        except _LATER:
-            return None
-
-    def _address(peer):
-        return peer[0]
 
 
 class TCPConnection(Connection):
@@ -112,7 +73,7 @@ class TCPConnection(Connection):
 
     def transmit(self, buf, lo, hi):
         try:
-            return _transmit(self._sock, buf, lo, hi) or 0
+            return transmit(self._sock, buf, lo, hi) or 0
         except (OSError, ValueError):  # ValueError: TLS
             self._broken = True
             return hi - lo
@@ -152,7 +113,7 @@ class TCPConnection(Connection):
             if self.waiting:
                 self.flush()
             while self._reads and self.phase != CLOSED:
-                n = _receive(self._sock, buf)
+                n = receive(self._sock, buf)
                 if n:
                     self.feed(buf, 0, n)
                 elif n == 0:
@@ -180,8 +141,9 @@ class HttpServer:
     although nobody has to show a token; hosts: names (with or without port) under which clients
     reach us, beside loopback's; origins: of web pages ("https://app.example") whose scripts may
     use us; tls: a TLS context for servers; guard: the hook above; endpoints: the other, or whether
-    to have those of endpoints.py. Further options are those of auth.guard_from() and
-    tls_server.tls_from(). Raises ConfigError.
+    to have those of endpoints.py; announce: tell the local network that we are here
+    (mdns.py): True, or a dict with address, interface or id as its Announcer has them. Further
+    options are those of auth.guard_from() and tls_server.tls_from(). Raises ConfigError.
     """
 
     def __init__(
@@ -196,6 +158,7 @@ class HttpServer:
         tls=None,
         guard=None,
         endpoints=True,
+        announce=False,
         **more,
     ):
         mutual = more.get("client_ca") is not None
@@ -237,6 +200,13 @@ class HttpServer:
         self.buf = bytearray(_IN_SIZE)  # what comes in, of whichever connection
         self.connections = []
         self.accepted = self.refused = 0  # connections so far
+        self._announcer = None
+        self._announced = None  # function that makes it
+        if announce:
+            from .mdns import announcer
+
+            guarded = guard is not None or mutual
+            self._announced = announcer(gateway, path, tls is not None, guarded, announce)
         self._listener = None
         self._resting = False  # accept() has failed, and is tried again with the next tick
         self.limits.now = self.app.now = ticks_ms()
@@ -256,6 +226,9 @@ class HttpServer:
             raise OSError(e.errno, told) from e
         self._listener = listener
         watch(listener, self._accept)
+        if self._announced is not None:
+            self._announcer = self._announced(self.port)
+            self._announcer.listen()
 
     @property
     def port(self):
@@ -272,6 +245,8 @@ class HttpServer:
             self._resting = False
             watch(self._listener, self._accept)
         self.app.tick(now)
+        if self._announcer is not None:
+            self._announcer.tick(now)
         for connection in self.connections[:]:
             try:
                 connection.tick(now)
@@ -282,6 +257,9 @@ class HttpServer:
     def close(self):
         """Stop listening, close all connections, forget the sessions."""
         self._resting = False
+        if self._announcer is not None:
+            self._announcer.close()
+            self._announcer = None
         if self._listener is not None:
             unwatch(self._listener)
             self._listener.close()
@@ -320,7 +298,7 @@ class HttpServer:
                     self._resting = True
                 return
             try:
-                self._take(sock, _address(peer))
+                self._take(sock, address_of(peer))
             except Exception as e:  # a TLS context that does not fit, no memory
                 sock.close()
                 self.log(e)

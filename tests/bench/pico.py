@@ -133,7 +133,7 @@ def reply(wire, result):
 
 def memory(wire):
     heap = wire.call("heap")["structuredContent"]
-    free = heap["free"] / 1024
+    free = heap["free"] / 1000
     yield Row("heap free while serving", f"{free:.0f} KB", f">= {HEAP_FREE} KB", free >= HEAP_FREE)
     yield Row("a garbage collection", f"{heap['us'] / 1000:.2f} ms")
     line = line_of("number", {"plot": 3})[:-1]

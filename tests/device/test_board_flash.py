@@ -183,3 +183,60 @@ def test_an_app_is_started_from_littlefs_before_one_from_the_rom_file_system(ima
         assert started(sim) == "rom __main__"
         run(sim, f"with open('/main.py', 'w') as f: f.write({app('littlefs')!r})")
         assert started(sim) == "littlefs __main__"
+
+
+# Up to 512 bytes of a file lie among the names, read into the file's cache as a whole.
+FILES = """
+import vfs
+SIZES = 0, 1, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 5000
+def put(folder, key):
+    for n in SIZES:
+        with open('%s/%s%d' % (folder, key, n), 'wb') as f:
+            f.write(bytes((i * 7 + n + ord(key)) & 255 for i in range(n)))
+def look(folder, key):
+    for n in SIZES:
+        with open('%s/%s%d' % (folder, key, n), 'rb') as f:
+            assert f.read() == bytes((i * 7 + n + ord(key)) & 255 for i in range(n)), n
+"""
+OTHERS = """
+import sys
+class Device:
+    def __init__(self):
+        self.image = open(sys.argv[1], 'r+b')
+    def readblocks(self, n, buf, at=0):
+        self.image.seek(START + n * 4096 + at)
+        self.image.readinto(buf)
+    def writeblocks(self, n, buf, at=None):
+        self.image.seek(START + n * 4096 + (at or 0))
+        self.image.write(buf)
+    def ioctl(self, op, arg):
+        if op == 6:
+            self.writeblocks(arg, b'\\xff' * 4096)
+        self.image.flush()
+        return BLOCKS if op == 4 else 4096 if op == 5 else 0
+dev = Device()
+if NEW:
+    vfs.VfsLfs2.mkfs(dev, progsize=256)
+fs = vfs.VfsLfs2(dev, progsize=256)
+vfs.mount(fs, '/x')
+"""
+
+
+def test_the_file_system_of_other_firmware_is_read_and_written(image):
+    """By the unix build, whose littlefs has caches twice as large, as stock firmware's has."""
+
+    def elsewhere(new, what):
+        script = FILES + OTHERS + what + "\nvfs.umount('/x')\n"
+        for name, value in ("NEW", new), ("START", LFS["start"]), ("BLOCKS", LFS["bytes"] // 4096):
+            script = script.replace(name, str(value))
+        done = subprocess.run(
+            [firmware("unix"), "-c", script, image], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    elsewhere(True, "put('/x', 'a')")
+    with pico(image) as sim:
+        run(sim, FILES + "look('', 'a')\nput('', 'b')\nlook('', 'b')")
+    elsewhere(False, "look('/x', 'a')\nlook('/x', 'b')\nput('/x', 'c')")
+    with pico(image) as sim:
+        run(sim, FILES + "for key in 'abc': look('', key)")

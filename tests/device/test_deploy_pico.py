@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import os
 import random
 import subprocess
-import sys
 import threading
 
 import pytest
 import soak
 import targets
+from board_command import mcpgw
 from mcpgw import drives, flash_uf2, uf2
 from mcpgw.board import find_board
 from mcpgw.hello import await_gateway
@@ -83,25 +82,6 @@ def tree(sim):
 
 def sha(data):
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
-
-
-def mcpgw(sim, *arguments, code=0):
-    """(stdout, stderr) of the command, which is to end with this exit code (None: any)."""
-    command = [sys.executable, "-m", "mcpgw.cli", *map(str, arguments)]
-    if arguments[0] == "deploy" and "--wait" not in arguments:
-        command += ["--wait", str(PATIENCE_S)]
-    path = os.pathsep.join([str(targets.ROOT / "tools"), str(targets.ROOT)])
-    env = {**os.environ, "PYTHONPATH": path, "MCPGW_PORT": str(sim.port), "COLUMNS": "200"}
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_S,
-        env=env,
-        stdin=subprocess.DEVNULL,
-    )
-    assert code in (None, done.returncode), done.stdout + done.stderr
-    return done.stdout, done.stderr
 
 
 def make_app(folder, number=1, size=0):

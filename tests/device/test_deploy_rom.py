@@ -2,17 +2,14 @@
 
 import hashlib
 import json
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 import soak
 import targets
+from board_command import mcpgw
 from mcpgw.sim import PicoSim
 from romfs import flash_with
-from waiting import PATIENCE_S
 
 APP = """\
 from mcp_gw import Gateway
@@ -61,25 +58,6 @@ def put(folder, files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
-
-
-def mcpgw(sim, *arguments, code=0):
-    """(stdout, stderr) of the command, which is to end with this exit code (None: any)."""
-    command = [sys.executable, "-m", "mcpgw.cli", *map(str, arguments)]
-    if arguments[0] == "deploy" and "--wait" not in arguments:
-        command += ["--wait", str(PATIENCE_S)]
-    path = os.pathsep.join([str(targets.ROOT / "tools"), str(targets.ROOT)])
-    env = {**os.environ, "PYTHONPATH": path, "MCPGW_PORT": str(sim.port), "COLUMNS": "200"}
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_S,
-        env=env,
-        stdin=subprocess.DEVNULL,
-    )
-    assert code in (None, done.returncode), done.stdout + done.stderr
-    return done.stdout, done.stderr
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 acked.
 """
 
+import native_ring
+
 from mcp_gw.errors import QueueFull
 from mcp_gw.queue.nor_fault import FaultNor
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import Ring
 
 KIND = 1
+Ring._core = native_ring
 
 
 class Oracle:

@@ -77,11 +77,12 @@ def test_file():
         os.remove(path)
 
 
-class FakeRp2:
+class FakeRp2(bytearray):
     """rp2.Flash as the port implements it: whole pages only, and reads that stop at nothing."""
 
     def __init__(self, start, len):
-        self.image = bytearray(b"\xff" * len)
+        super().__init__(b"\xff" * len)
+        self.image = memoryview(self)
 
     def readblocks(self, block, buf, offset=0):
         at = block * 4096 + offset
@@ -101,17 +102,17 @@ class FakeRp2:
 
 
 def test_rp2():
-    if "rp2" in sys.modules or sys.platform == "rp2":
+    if "_rp2" in sys.modules or sys.platform == "rp2":
         return
 
     class Module:
         Flash = FakeRp2
 
-    sys.modules["rp2"] = Module
+    sys.modules["_rp2"] = Module
     try:
         behaves_like_nor(Rp2Nor(start=0, length=8192))
     finally:
-        del sys.modules["rp2"]
+        del sys.modules["_rp2"]
 
 
 def test_no_queue_region_here():

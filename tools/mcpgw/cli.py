@@ -17,8 +17,10 @@ from . import __version__
 # name -> (module, attribute): a typer.Typer or a plain function.
 COMMANDS = {
     "bridge": ("mcpgw.bridge.command", "bridge"),
+    "pi": ("mcpgw.pi.command", "app"),
     "flash": ("mcpgw.flash", "flash"),
     "deploy": ("mcpgw.deploy", "deploy"),
+    "config": ("mcpgw.edge.command", "app"),
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),

@@ -34,6 +34,10 @@ def deploy(
             help="A file, or a folder's contents, for /rom: all that is there; repeatable.",
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="mcp-edge.toml, the board's configuration.", show_default=False),
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Restart the board, wait for the gateway.")
     ] = True,
@@ -57,19 +61,27 @@ def deploy(
     from . import appfiles
     from .ports import choose_port
 
-    if remove == bool(app or rom) or (extra and not app):
-        raise UserError("say what to deploy (an APP, --rom), or --remove", exit_code=2)
+    if remove == bool(app or rom or config) or (extra and not app):
+        raise UserError("say what to deploy (an APP, --rom, --config), or --remove", exit_code=2)
     if remove:
         return _remove(choose_port(port))
+    sections = _checked(config) if config else None
     files = appfiles.collect(app, name, extra or ()) if app else None
     in_rom = appfiles.collect_rom(rom) if rom else None
     everything = (files or []) + (in_rom or [])
-    checked = appfiles.check_syntax(everything)
-    print(f"{len(everything)} file{'s' * (len(everything) != 1)}, syntax ok ({checked})")
-    return _deploy(files, in_rom, choose_port(port), run, mpy, yes, wait)
+    if everything:
+        checked = appfiles.check_syntax(everything)
+        print(f"{len(everything)} file{'s' * (len(everything) != 1)}, syntax ok ({checked})")
+    return _deploy(files, in_rom, sections, choose_port(port), run, mpy, yes, wait)
 
 
-def _deploy(files, in_rom, port, run, mpy, yes, wait):
+def _checked(config):
+    from .edge.command import checked
+
+    return checked(config)
+
+
+def _deploy(files, in_rom, sections, port, run, mpy, yes, wait):
     from .remote import Remote
 
     with Remote(port) as remote:
@@ -80,6 +92,8 @@ def _deploy(files, in_rom, port, run, mpy, yes, wait):
                 _transfer_rom(remote, _ready(in_rom, mpy, board))
             if files is not None:
                 _transfer(remote, _ready(files, mpy, board), yes)
+            if sections is not None:
+                _configure(remote, sections)
         except (UserError, typer.Abort, KeyboardInterrupt):
             # The old app was interrupted for this and is still whole: set it going again.
             with contextlib.suppress(UserError):
@@ -95,6 +109,13 @@ def _ready(files, mpy, board):
     from . import appfiles
 
     return appfiles.compiled(files, board["mpy"]) if mpy else files
+
+
+def _configure(remote, sections):
+    from .edge.onboard import DEPLOYED, EdgeFiles
+
+    now = EdgeFiles(remote).write(DEPLOYED, sections)
+    print(f"  configuration: {', '.join(now) or 'nothing in it'}; verified on the board")
 
 
 def _transfer_rom(remote, files):

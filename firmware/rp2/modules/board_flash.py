@@ -4,9 +4,9 @@ LFS_LEN, QUEUE_START, QUEUE_LEN: offsets and lengths in bytes, relative to rp2.F
 The ROM file system lies outside that region; MicroPython itself mounts it at /rom.
 """
 
-import rp2
 import vfs
 from _flash_map import LFS_LEN, QUEUE_LEN, QUEUE_START  # noqa: F401
+from _rp2 import Flash  # rp2 has an assembler for PIO as well, and takes 1.3 KB of RAM
 from micropython import const
 
 _SECTOR = const(4096)
@@ -17,7 +17,7 @@ problem = None  # why there is no file system, as text; else None
 
 
 def _littlefs():
-    return rp2.Flash(start=0, len=LFS_LEN)
+    return Flash(start=0, len=LFS_LEN)
 
 
 def _blank(dev):
@@ -60,7 +60,7 @@ def factory_reset(queue=False):
         pass
     _erase(_littlefs(), LFS_LEN)
     if queue:
-        _erase(rp2.Flash(start=QUEUE_START, len=QUEUE_LEN), QUEUE_LEN)
+        _erase(Flash(start=QUEUE_START, len=QUEUE_LEN), QUEUE_LEN)
     mount()
 
 

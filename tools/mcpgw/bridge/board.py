@@ -10,10 +10,11 @@ from mcp_gw.transports import link
 
 from .. import __version__
 from ..ports import PortError
+from . import deliver
 from .lines import lines_of
 from .log import LineJoiner
 from .port import Port
-from .rescue import ECHO, SILENT, SOFT_RESET, Rescue
+from .rescue import ECHO, SILENT, SOFT_RESET, NoRescue, Rescue
 
 # The longest line the bridge accepts from a board, bytes.
 HOST_RX = 1 << 20
@@ -54,7 +55,7 @@ class Board:
     """
 
     def __init__(self, find, listener, log, names=(), baud=115200, rtscts=False):
-        self._find = find
+        self.find = find
         self._listener = listener
         self._log = log
         self._names = list(names)
@@ -93,16 +94,34 @@ class Board:
                 attempt += 1
                 continue
             attempt = 0
-            try:
-                why = await self._serve()
-                self._say(f"lost the board: {why}")
-                self._down(why)
-            finally:
-                self._gone.cancel()
-                port, self._port = self._port, None
-                self._down("the bridge is closing")
-                await asyncio.to_thread(port.close)
+            await self._attend()
             await asyncio.sleep(_BACKOFF_S[0])
+
+    async def run_on(self, make):
+        """Serve one connection that is there already, until it ends, as one that never was before.
+
+        make: function(on_data, on_gone) -> an object like a Port, of a board that is no REPL.
+        """
+        self._id = secrets.token_hex(8)
+        self._begin()
+        gone = self._gone
+        self._rescue = NoRescue()
+        self._port = make(
+            lambda data: gone.done() or self._data(data),
+            lambda why: gone.done() or gone.set_result(why),
+        )
+        await self._attend()
+
+    async def _attend(self):
+        try:
+            why = await self._serve()
+            self._say(f"lost the board: {why}")
+            self._down(why)
+        finally:
+            self._gone.cancel()
+            port, self._port = self._port, None
+            self._down("the bridge is closing")
+            await asyncio.to_thread(port.close)
 
     def send_message(self, line):
         """One MCP message, bytes without LF."""
@@ -136,12 +155,17 @@ class Board:
 
     # -- the port
 
+    def _begin(self):
+        self._gone = asyncio.get_running_loop().create_future()
+        self._lines.reset()
+        self._next_hello = 0.0
+
     async def _open(self):
         loop = asyncio.get_running_loop()
-        self._gone = loop.create_future()
+        self._begin()
 
         def opening():
-            device = self._find()
+            device = self.find()
             gone = self._gone
             return device, Port(
                 device,
@@ -151,7 +175,6 @@ class Board:
                 **self._settings,
             )
 
-        self._lines.reset()
         self._rescue = Rescue(time.monotonic())
         device, self._port = await asyncio.to_thread(opening)
         self._device = device
@@ -208,6 +231,7 @@ class Board:
             "time_ms": int(time.time() * 1000),
             "rx": HOST_RX,
             "upstreams": self._names,
+            "deliver": {"calls": deliver.MAX_CALLS, "deflate": True},
             "by": f"mcpgw {__version__}",
         }
         self._send_json(b"h", hello)

@@ -5,11 +5,11 @@ outcome.
 import asyncio
 import json
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 
 from mcp_gw.errors import INVALID_PARAMS, Unavailable
 
 from . import keys
+from .disk import Disk
 
 _POLL_S = 0.25
 _MAX_DIGITS = 1000
@@ -31,7 +31,10 @@ class Calls:
         self._log = log
         self._running = {}
         # One thread keeps the order of the writes and the disk out of the event loop.
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="keys")
+        self._disk = Disk(store.together, "keys")
+        self.counts = dict.fromkeys((keys.NEW, keys.DONE, keys.LOST, "joined"), 0)
+        self.failures = 0  # of the store, so far
+        self.trouble = None  # what was wrong with it when it was used last (str)
 
     async def run(self, upstream, key, tool, send, idempotent, on_progress=None):
         """The outcome (ok, raw JSON text) of one call under its key.
@@ -42,7 +45,9 @@ class Calls:
         caller ends the call only when nobody else waits for it.
         """
         entry = self._running.get((upstream, key))
-        if entry is None:
+        if entry is not None:
+            self.counts["joined"] += 1
+        else:
             listeners = []
             task = asyncio.ensure_future(
                 self._once(upstream, key, tool, send, idempotent, listeners)
@@ -64,6 +69,21 @@ class Calls:
             if on_progress:
                 listeners.remove(on_progress)
 
+    async def known(self, upstream, key, tool):
+        """The recorded outcome (ok, raw) of a key, None if there is none; nothing is claimed."""
+        if (upstream, key) in self._running:
+            return None
+        try:
+            found = await self._on_disk(self._store.outcome, upstream, key, tool)
+        except (keys.KeyMisused, sqlite3.Error):
+            return None  # run() tells
+        self.counts[keys.DONE] += found is not None
+        return found
+
+    def joins(self, upstream, key):
+        """Whether a call with this key would join one that runs now."""
+        return (upstream, key) in self._running
+
     async def close(self, grace_s=1.0):
         """Give running calls a moment to end, then give them up."""
         tasks = [entry[0] for entry in self._running.values()]
@@ -72,8 +92,8 @@ class Calls:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await self._on_disk(self._store.close)
-        self._disk.shutdown()
+        await asyncio.to_thread(self._disk.close)
+        self._store.close()
 
     async def _once(self, upstream, key, tool, send, idempotent, listeners):
         state = None
@@ -87,6 +107,7 @@ class Calls:
                 raise Unavailable(f"the bridge cannot record the call's key: {e}") from e
             if state == keys.BUSY:
                 await asyncio.sleep(_POLL_S)
+        self.counts[state] += 1
         if state == keys.DONE:
             self._log.info(f"{tool} at {upstream}: key known, answered with the recorded outcome")
             return ok, raw
@@ -129,8 +150,20 @@ class Calls:
         except sqlite3.Error as e:
             self._log.info(f"the key store fails: {e}")
 
-    def _on_disk(self, method, *args):
-        return asyncio.get_running_loop().run_in_executor(self._disk, method, *args)
+    @property
+    def healthy(self):
+        """Whether the store worked when it was used last."""
+        return self.trouble is None
+
+    async def _on_disk(self, method, *args):
+        try:
+            found = await self._disk.run(method, *args)
+        except sqlite3.Error as e:
+            self.failures += 1
+            self.trouble = str(e)
+            raise
+        self.trouble = None
+        return found
 
 
 def tool_error(text):

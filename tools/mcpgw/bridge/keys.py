@@ -45,7 +45,7 @@ class KeyStore:
 
     def __init__(self, path, clock=time.time):
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.owner = uuid.uuid4().hex
         self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -57,10 +57,41 @@ class KeyStore:
         with self._lock:
             self._db.close()
 
+    def together(self, calls):
+        """Run methods of this store in one transaction, which costs one disk sync for all.
+
+        calls: list of (method, args). Returns a list of (True, value) or (False, KeyMisused).
+        Raises sqlite3.Error when nothing was written.
+        """
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                found = []
+                for method, args in calls:
+                    try:
+                        found.append((True, method(*args)))
+                    except KeyMisused as e:
+                        found.append((False, e))
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            return found
+
     def prune(self):
         """Forget what has not changed for 30 days."""
         with self._lock:
             self._db.execute("DELETE FROM calls WHERE changed < ?", (self._clock() - KEEP_S,))
+
+    def alone(self):
+        """No other process uses this store: what others began and did not end, they never will."""
+        self.together([(self._end_leases, ())])
+
+    def _end_leases(self):
+        self._db.execute(
+            "UPDATE calls SET lease=0 WHERE state='started' AND owner<>?", (self.owner,)
+        )
 
     def begin(self, upstream, key, tool):
         """Claim a key, or learn what became of it.
@@ -90,6 +121,19 @@ class KeyStore:
             return DONE, bool(row[3]), bytes(row[4])
         # A lease from the future says that the clock was set back: it cannot be trusted.
         return (BUSY if now < row[2] <= now + LEASE_S else LOST), None, None
+
+    def outcome(self, upstream, key, tool):
+        """The recorded (ok, answer) of a key, None if there is none. Raises KeyMisused."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT tool, ok, answer FROM calls WHERE upstream=? AND key=? AND state='done'",
+                (upstream, key),
+            ).fetchone()
+        if row is None:
+            return None
+        if row[0] != tool:
+            raise KeyMisused(f"key {key} was used for the tool {row[0]!r}, not {tool!r}")
+        return bool(row[1]), bytes(row[2])
 
     def take_over(self, upstream, key):
         """Claim a LOST key again. False: somebody else was faster."""

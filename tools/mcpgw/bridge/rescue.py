@@ -113,3 +113,24 @@ class Rescue:
             self._tail = b""
             return POKE
         return None
+
+
+class NoRescue:
+    """In the place of a Rescue, for a connection behind which there is no prompt."""
+
+    gave_up = None
+    at_prompt = busy = False
+
+    def asked(self, now):
+        """A hello was sent."""
+
+    def answered(self):
+        """It was answered."""
+
+    def heard(self, data, now):
+        """A restart shows by the end of the connection."""
+        return False
+
+    def step(self, now):
+        """Nothing is to be sent."""
+        return None

@@ -1,0 +1,342 @@
+"""Sectors: the part of Ring that erases, opens and gives up sectors, and programs."""
+
+import struct
+from binascii import crc32
+
+from ..compat import const
+from . import layout, reclaim
+from .layout import ACK, AHEAD, BLANK, HEAD, SECTOR_HEAD, SLOT, ZERO
+from .log import BLANK_WEAR, OUT, WEAR_MOST, Log
+from .reader import FlashError
+
+# Erases that a sector of long-lived records may lag behind the others.
+_LAG = const(8)
+
+# Numbers in `f`, see ring_twin.py.
+_FLAGS = const(12)
+_SIZE = const(13)
+_RAW = const(0)
+_LIVE = const(1)
+_CONTINUES = const(0x40)
+
+
+class Sectors(Log):
+    """See Ring."""
+
+    def settle_now(self):
+        """Finish what a cut interrupted, and make certain what it may have left half programmed.
+
+        Every step may itself be cut and is then found again by the next mount.
+        """
+        self._busy = True
+        # First what the rest relies on: the newest header, and the byte that puts a compacted
+        # sector in force, may read well and be weak all the same.
+        if self.newest < 0:
+            self.generation = 1
+            self.newest = self._last_opened = 0
+            self.start(0)
+            self.put(self._stamp(1))
+            self.flush()
+        elif self.tail == self.active * self._size + SECTOR_HEAD or self.active < 0:
+            self.dev.program(self.newest * self._size, self._newest_head[: layout.DONE])
+        self._cached = -1
+        if self._move:
+            self.dev.program(self.newest * self._size + layout.DONE, b"\0")
+            reclaim.ack_moved(self, self._partly, self._move[0], self._move[1])
+        for s in self._retire:
+            self.retire(s)
+        for addr in self._acks:
+            self.dev.program(addr + ACK, b"\0")
+        if self.active >= 0:
+            self._settle_tail()
+        self._drop_orphans()
+        # Those that looked bad before this start are tried again.
+        for s in range(self.dev.sectors if self.bad else 0):
+            if self.wears[s] == OUT and s not in self._outs:
+                self.bad -= 1
+                if self.erase(s):
+                    self.note_wear(s)
+        self._settled = True
+        self._busy = False
+
+    def _settle_tail(self):
+        if self._last >= 0 and not self._refresh(self._last):
+            self._drop_last()
+        addr = self.tail
+        active = self.active
+        # Beyond what counts as the log, for once.
+        self.tail = self.end
+        if self._torn and self.seek(active, addr, _RAW) and self.f[0] == addr:
+            # Its header says how far it can reach: step over it.
+            self.head[ACK] = 0
+            self.dev.program(addr, memoryview(self.head)[:HEAD])
+            self.tail = addr + self.f[_SIZE]
+        elif addr + HEAD <= self.end:
+            # A program torn before its header was complete may have touched this place, even if
+            # nothing is to be seen: zeros are the one thing that can be written there reliably.
+            self.dev.program(addr, layout.ZERO_SLOT)
+            self.tail = min(self.skip(addr), self.end)
+        if self._closed:
+            self.tail = self.end
+
+    def _refresh(self, addr):
+        # Program the last record once more as it reads: a torn program may have left weak bits.
+        # What is checked is what was programmed, since another reading may differ.
+        f = self.f
+        if not self.seek(self.active, addr, _RAW) or f[0] != addr:
+            return False
+        self.dev.program(addr, memoryview(self.head)[:HEAD])
+        length, want = struct.unpack_from("<H4xI", self.head, 2)
+        at = addr + HEAD
+        end = at + length
+        have = 0
+        while at < end:
+            part = self._view[: min(end - at, len(self._view))]
+            try:
+                self.dev.read(at, part)
+            except OSError:
+                return True
+            self.dev.program(at, part)
+            have = crc32(part, have)
+            at += len(part)
+        return have == want
+
+    def _drop_orphans(self):
+        for first, last in self._orphans:
+            for s in self.order[max(0, self._place(first) - 1) :]:
+                self.live[s] -= min(self.live[s], reclaim.ack_moved(self, (s,), first, last))
+                if s != self.active and self.empty(s):
+                    self.drop_sector(s)
+        self._orphans = []
+
+    # Sectors
+
+    def free_sectors(self):
+        return self.dev.sectors - self.bad - len(self.order)
+
+    def empty(self, s):
+        """Whether sector s has no live records."""
+        # The count alone is not enough: an ack that a cut left weak may have been read otherwise
+        # when they were counted.
+        if not self.live[s]:
+            self.live[s] = reclaim.live_slots(self, s)
+        return not self.live[s]
+
+    def pick(self):
+        """The one erased ahead, or the least worn of the free sectors; round robin among equals.
+        -1 if there is none.
+        """
+        if self.ahead >= 0:
+            return self.ahead
+        n = self.dev.sectors
+        best = -1
+        s = self._last_opened
+        for _ in range(n):
+            s = s + 1 if s + 1 < n else 0
+            # Without an active sector, the newest header is all that makes this a queue.
+            if s == self.active or self.live[s] or self.active < 0 and s == self._last_opened:
+                continue
+            if self.wears[s] != OUT and (best < 0 or self.wears[s] < self.wears[best]):
+                best = s
+        return best
+
+    def prepare(self):
+        """Erase a sector to open next, if none is; False if none is free. Bad ones are left
+        out.
+        """
+        while self.ahead < 0:
+            s = self.pick()
+            if s < 0:
+                return False
+            if self.erase(s):
+                self.ahead = s
+        return True
+
+    def level_wear(self):
+        # A sector of long-lived records is not erased: once it lags behind they are moved.
+        if self.free_sectors() < 2:
+            return
+        s = self.pick()
+        if s < 0:
+            return
+        limit = self.wears[s] - _LAG
+        cold = -1
+        for s in self.order:
+            if s != self.active and self.wears[s] < limit:
+                limit = self.wears[s]
+                cold = s
+        if cold >= 0:
+            reclaim.move(self, cold)
+
+    def open(self, flags, first, last):
+        """Give the sector that was prepared a header; which one it is."""
+        s = self.ahead
+        self.ahead = -1
+        self.generation += 1
+        wear = self.wear_min + self.wears[s]
+        layout.pack_sector(self._sector, self._size, flags, wear, self.generation, first, last)
+        self._cached = -1
+        self._last_opened = s
+        self.start(s * self._size)
+        self.put(memoryview(self._sector)[: layout.DONE])
+        self.flush()
+        return s
+
+    def append_to(self, s):
+        """Let appends go on in sector s, which was just opened."""
+        old = self.active
+        self.order.append(s)
+        self.active = s
+        self.tail = self.first(s)
+        self.end = s * self._size + self._size
+        if old >= 0 and self.empty(old):
+            self.drop_sector(old)
+            if self.wears[old] == OUT:
+                self.dev.program(old * self._size, bytes(SECTOR_HEAD))
+
+    def erase(self, s):
+        """False if it is bad, and left out from now on."""
+        what = self.read_sector(s)
+        wear = self.wear_in_header(what)
+        if wear >= BLANK_WEAR:
+            wear = self.wear_min if wear == BLANK_WEAR else self.wear_max
+        wear += 1
+        if what not in (ZERO, BLANK, AHEAD):
+            # An erase that is cut may leave the header as it was and the acks erased.
+            self.retire(s)
+        self._cached = -1
+        base = s * self._size
+        self.dev.erase(s)
+        if not self.is_blank(base, base + self._size):
+            self.give_up(s)
+            return False
+        self.wear_max = max(self.wear_max, wear)
+        if wear - self.wear_min > WEAR_MOST:
+            low = min(self.wears)
+            self.wear_min += low
+            for i in range(self.dev.sectors):
+                if self.wears[i] != OUT:
+                    self.wears[i] -= low
+        self.wears[s] = max(0, min(wear - self.wear_min, WEAR_MOST))
+        return True
+
+    def note_wear(self, s):
+        """Keep the erase count of a sector that has no header yet."""
+        wear = layout.pack_wear(self.wear_min + self.wears[s])
+        self.dev.program(s * self._size + 8, struct.pack("<I", wear))
+
+    def give_up(self, s):
+        """Leave sector s out: it cannot be erased or programmed. Nothing in it counts."""
+        self.leave_out(s)
+        self.dev.program(s * self._size, bytes(SECTOR_HEAD))
+
+    def leave_out(self, s):
+        self._cached = -1
+        self.bad += 1
+        self.wears[s] = OUT
+        self._outs += (s,)
+
+    def retire(self, s):
+        """Make sector s's contents void without erasing it yet."""
+        self._cached = -1
+        self.dev.program(s * self._size, layout.RETIRE)
+
+    def drop_sector(self, s):
+        """Take a sector without live records out of the order."""
+        self.order = self.sector_list([x for x in self.order if x != s])
+        self.epoch += 1
+
+    def mark_acked(self, addr):
+        """Ack the record that is loaded."""
+        f = self.f
+        size = f[_SIZE]
+        whole = not f[_FLAGS] & _CONTINUES
+        self.dev.program(addr + ACK, b"\0")
+        back = self._view[:1]
+        self.dev.read(addr + ACK, back)
+        if not layout.cleared(back[0]):
+            raise FlashError(5)
+        s = addr // self._size
+        self.live[s] -= min(self.live[s], size // SLOT)
+        if whole:
+            self.count = max(0, self.count - 1)
+        if s != self.active and self.empty(s):
+            self.drop_sector(s)
+
+    # Writing: pages are put together in RAM, so that each is programmed once
+
+    def start(self, addr):
+        self._at = addr
+        self._fill = 0
+        self._room = self.page_end(addr) - addr
+
+    def put(self, data):
+        """Write the next bytes."""
+        n = len(data)
+        at = self._fill
+        if n < self._room - at:
+            self._view[at : at + n] = data
+            self._fill = at + n
+            return
+        data = memoryview(data)
+        done = 0
+        while done < n:
+            part = min(n - done, self._room - self._fill)
+            self._view[self._fill : self._fill + part] = data[done : done + part]
+            done += part
+            self._fill += part
+            if self._fill == self._room:
+                self.flush()
+
+    def put_head(self, s, addr, kind, length, seq, crc, key_length, flags, marks=0xFF):
+        self.enter(s)
+        start = self.f[3] ^ addr - s * self._size
+        # Not into `head`, which _verify() uses, perhaps before all of it is put.
+        buf = self._sector
+        layout.pack_record(buf, kind, length, seq, crc, key_length, flags, start, marks)
+        self.put(memoryview(buf)[:HEAD])
+
+    def put_from(self, addr, n):
+        """Write n bytes that are elsewhere on flash."""
+        while n:
+            part = min(n, self._room - self._fill)
+            view = self._view[self._fill : self._fill + part]
+            try:
+                self.dev.read(addr, view)
+            except OSError:
+                # The record's CRC will not fit: it is found damaged.
+                view[:] = bytes(part)
+            addr += part
+            n -= part
+            self._fill += part
+            if self._fill == self._room:
+                self.flush()
+
+    def flush(self):
+        """Program what was put so far, and read it back: a worn cell shows while the data is still
+        here."""
+        n = self._fill
+        if n:
+            at = self._at
+            data = self._view[:n]
+            self.dev.program(at, data)
+            self._verify(at, data)
+            self._at = at + n
+            self._fill = 0
+            self._room = len(self._view)
+
+    def _verify(self, at, data):
+        if self.src is not self.dev:
+            good = self.src[at : at + len(data)] == data
+        else:
+            # `head` is of no use while pages are programmed.
+            step = len(self.head)
+            back = memoryview(self.head)
+            good = True
+            for i in range(0, len(data), step):
+                part = data[i : i + step]
+                self._fetch(at + i, back[: len(part)])
+                good = good and back[: len(part)] == part
+        if not good:
+            self.spoiled = at // self._size
+            raise FlashError(5)

@@ -1,0 +1,95 @@
+"""`mcpgw config`: check mcp-edge.toml, show what is on a board, remove it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Check mcp-edge.toml, show what a board has of it, remove it.",
+)
+_PORT = typer.Option(help="Serial port, or id:SERIAL; else the one board that is found.")
+
+
+def checked(path):
+    """The board's sections of a file. What is wrong goes to standard error, a line each; then
+    UserError."""
+    from .compiled import check_file
+    from .fields import ConfigFileError
+
+    try:
+        return check_file(path)
+    except ConfigFileError as e:
+        if len(e.problems) == 1:
+            raise
+        for line in e.problems:
+            print(line, file=sys.stderr)
+        raise UserError(f"{path}: {len(e.problems)} errors") from None
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="An mcp-edge.toml.")]):
+    """Check a configuration: every error with its line."""
+    from .compiled import compile_config
+
+    found = checked(file)
+    size = len(compile_config(found))
+    print(f"{file}: fine ({', '.join(found) or 'nothing for a board'}; {size} bytes on a board)")
+
+
+@app.command()
+def show(
+    port: Annotated[str | None, _PORT] = None,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Show passwords and tokens too.")
+    ] = False,
+):
+    """Show the configuration that a board has, as TOML. Restarts what the board runs."""
+    from .compiled import hidden, to_toml
+
+    found = _on_board(port, lambda files: files.read())
+    if found is None:
+        raise UserError("this board has no configuration; mcpgw deploy --config gives it one")
+    print(to_toml(found if secrets else hidden(found)), end="")
+
+
+@app.command()
+def remove(
+    port: Annotated[str | None, _PORT] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="What pairing has written, too.")
+    ] = False,
+):
+    """Remove the configuration from a board. Restarts what the board runs."""
+    from .onboard import DEPLOYED, PATH
+
+    def work(files):
+        if everything:
+            return files.remove_all(), {}
+        there = files.part(DEPLOYED)
+        if there or files.damaged(PATH):
+            return True, files.write(DEPLOYED, {})
+        return False, files.part(PATH)
+
+    was, left = _on_board(port, work)
+    print("the configuration is removed" if was else "no configuration was deployed here")
+    if left:
+        print("what pairing has written stays; mcpgw pair --remove removes it")
+
+
+def _on_board(port, work):
+    """What work(EdgeFiles) returns; the board's program is started again."""
+    from ..ports import choose_port
+    from ..remote import Remote
+    from .onboard import EdgeFiles
+
+    with Remote(choose_port(port)) as remote:
+        try:
+            return work(EdgeFiles(remote))
+        finally:
+            remote.restart()

@@ -1,0 +1,1 @@
+"""`mcpgw pi`: the paired gateway, one MCP endpoint for many boards and the servers behind them."""

@@ -1,0 +1,314 @@
+"""The paired gateway's part of mcp-edge.toml, as docs/pi.md describes it."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mcp_gw.config import limits
+
+from .. import UserError, tables
+
+DEFAULT_PORT = 8750
+NAME = r"[A-Za-z0-9_-]{1,32}"
+# Sections of the same file that are a board's.
+BOARD_SECTIONS = ("board", "wifi", "http", "upstreams", "queue", "routing", "time", "settings")
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\x20-\x7e]*")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass
+class Server:
+    """An MCP server behind the gateway: url, or command (a list of str) for one over stdio."""
+
+    name: str
+    url: str | None = None
+    command: tuple = ()
+    headers: dict = field(default_factory=dict)
+    ca: str | None = None
+    environment: dict = field(default_factory=dict)
+    folder: str | None = None
+    connections: int = 8  # over HTTP, at once
+    calls: int = 8  # of boards' keyed calls, at once
+    timeout_s: float = 60.0
+    offers: tuple = ("tools", "prompts", "resources")
+
+
+@dataclass
+class Board:
+    """A board that is named in the configuration: port (a device, id:SERIAL, or a URL of pyserial)
+    or url (http, https)."""
+
+    name: str
+    port: str | None = None
+    url: str | None = None
+    baud: int = 115200
+    rtscts: bool = False
+    token: str | None = None
+    headers: dict = field(default_factory=dict)
+    ca: str | None = None
+    connections: int = 4
+    timeout_s: float = 30.0
+    offers: tuple = ("tools", "prompts", "resources")
+
+
+@dataclass
+class Discovery:
+    """How boards are found that are not named: serial: on USB; mdns: in the network."""
+
+    serial: bool = True
+    mdns: bool = False
+    tokens: dict = field(default_factory=dict)  # board's name -> token for what mDNS finds
+
+
+@dataclass
+class Dial:
+    """Where boards that connect outward are taken; port 0: nowhere."""
+
+    host: str = "0.0.0.0"
+    port: int = 0
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass
+class Config:
+    """All of it. settings: those of the Gateway (mcp_gw/config.py); model: the Table of [model],
+    whose keys pi/model.py knows, or None."""
+
+    file: str
+    name: str = "edge"
+    title: str | None = None
+    instructions: str | None = None
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    path: str = "/mcp"
+    state: Path | None = None
+    hosts: tuple = ()
+    origins: tuple = ()
+    insecure: bool = False
+    trust_loopback: bool = True
+    certificate: str | None = None
+    key: str | None = None
+    calls: int = 32  # keyed calls of boards under way at once
+    calls_per_board: int = 8
+    batch: int = 32  # calls in one batch of a board
+    wait_s: float = 20.0  # how long a batch is worked on before it is answered
+    settings: dict = field(default_factory=dict)
+    boards: dict = field(default_factory=dict)
+    servers: dict = field(default_factory=dict)
+    discovery: Discovery = field(default_factory=Discovery)
+    dial: Dial = field(default_factory=Dial)
+    model: object = None
+
+    @property
+    def store(self):
+        """Path of the database."""
+        return self.state / "pi.sqlite"
+
+    @property
+    def is_loopback(self):
+        return self.host in LOOPBACK
+
+
+def load(path, environment=os.environ):
+    """The Config of a file. Raises tables.ConfigError, a UserError."""
+    return from_table(tables.read(path), str(path), environment)
+
+
+def from_table(root, file, environment=os.environ):
+    """The Config of a whole file's Table."""
+    pi = root.table("pi")
+    config = Config(file)
+    config.name = pi.text("name", config.name, NAME, "1 to 32 letters, digits, - and _")
+    config.title = pi.text("title", None)
+    config.instructions = pi.text("instructions", None)
+    config.host = pi.text("host", config.host)
+    config.port = pi.integer("port", config.port, 0, 65535)
+    config.path = pi.text("path", config.path, r"/[!-~]*", "must begin with /")
+    config.state = _state(pi, environment)
+    config.hosts = pi.texts("hosts")
+    config.origins = pi.texts("origins")
+    config.insecure = pi.flag("insecure", False)
+    config.trust_loopback = pi.flag("trust_loopback", True)
+    config.certificate, config.key = _certificate(pi)
+    config.calls = pi.integer("calls", config.calls, 1, 1024)
+    config.calls_per_board = pi.integer("calls_per_board", config.calls_per_board, 1, 1024)
+    config.batch = pi.integer("batch", config.batch, 1, 256)
+    config.wait_s = pi.number("wait_s", config.wait_s, 1, 600)
+    config.settings = _settings(pi.table("settings"))
+    pi.done()
+    config.servers = {
+        name: _server(table, name, environment) for name, table in root.tables("servers").items()
+    }
+    config.boards = {
+        name: _board(table, name, environment) for name, table in root.tables("boards").items()
+    }
+    for name in config.boards:
+        if name in config.servers:
+            root.table("boards").fail(name, "a server has this name already")
+    config.discovery = _discovery(root.table("discovery"))
+    config.dial = _dial(root.table("dial"))
+    config.model = root.table("model") if "model" in root else None
+    root.leave("model", *BOARD_SECTIONS)
+    root.done()
+    return config
+
+
+def _state(pi, environment):
+    given = pi.text("state", None) or environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given).expanduser()
+    from platformdirs import user_state_path
+
+    return user_state_path("mcpgw", appauthor=False)
+
+
+def _certificate(table):
+    certificate, key = table.text("certificate", None), table.text("key", None)
+    if (certificate is None) != (key is None):
+        table.fail("certificate" if key is None else "key", "certificate and key go together")
+    for name, file in (("certificate", certificate), ("key", key)):
+        _check_file(table, name, file)
+    return certificate, key
+
+
+def _check_file(table, key, file):
+    if file is not None and not Path(file).is_file():
+        table.fail(key, f"there is no file {file}")
+
+
+def _settings(table):
+    found = {}
+    for name, (_, low, high) in limits().items():
+        value = table.integer(name, None, low, high)
+        if value is not None:
+            found[name] = value
+    table.done()
+    return found
+
+
+def _server(table, name, environment):
+    server = Server(name)
+    server.url = _url(table)
+    server.command = table.texts("command")
+    if bool(server.url) == bool(server.command):
+        table.fail(None, "give it a url, or a command that starts it")
+    if server.url:
+        server.headers = _headers(table, environment)
+        server.ca = table.text("ca", None)
+        _check_file(table, "ca", server.ca)
+        server.connections = table.integer("connections", server.connections, 1, 256)
+    else:
+        server.environment = {
+            key: table.revealed("environment", value, environment)
+            for key, value in table.pairs("environment").items()
+        }
+        server.folder = table.text("folder", None)
+        if server.folder and not Path(server.folder).is_dir():
+            table.fail("folder", f"there is no folder {server.folder}")
+    server.calls = table.integer("calls", server.calls, 1, 1024)
+    server.timeout_s = table.number("timeout_s", server.timeout_s, 0.1, 3600)
+    server.offers = _offers(table, server.offers)
+    table.done()
+    return server
+
+
+def _board(table, name, environment):
+    board = Board(name)
+    board.url = _url(table)
+    board.port = table.text("port", None)
+    if bool(board.url) == bool(board.port):
+        table.fail(None, "give it a port, or a url")
+    if board.url:
+        board.token = table.secret("token", environment)
+        board.headers = _headers(table, environment)
+        board.ca = table.text("ca", None)
+        _check_file(table, "ca", board.ca)
+        board.connections = table.integer("connections", board.connections, 1, 64)
+        if board.token:
+            board.headers["Authorization"] = "Bearer " + board.token
+    else:
+        board.baud = table.integer("baud", board.baud, 300, 10_000_000)
+        board.rtscts = table.flag("rtscts", False)
+    board.timeout_s = table.number("timeout_s", board.timeout_s, 0.1, 3600)
+    board.offers = _offers(table, board.offers)
+    table.done()
+    return board
+
+
+def _discovery(table):
+    found = Discovery()
+    found.serial = table.flag("serial", found.serial)
+    found.mdns = table.flag("mdns", found.mdns)
+    found.tokens = table.pairs("tokens")
+    table.done()
+    return found
+
+
+def _dial(table):
+    dial = Dial()
+    dial.host = table.text("host", dial.host)
+    dial.port = table.integer("port", dial.port, 0, 65535)
+    dial.certificate, dial.key = _certificate(table)
+    table.done()
+    return dial
+
+
+def _url(table):
+    url = table.text("url", None)
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no port
+        good = False
+    if not good:
+        table.fail("url", "must begin with http:// or https:// and name a host")
+    return url
+
+
+def _headers(table, environment):
+    found = {}
+    for key, value in table.pairs("headers").items():
+        value = table.revealed("headers", value, environment)
+        if not _FIELD.fullmatch(key) or not _VALUE.fullmatch(value):
+            table.fail("headers", f"{key}: printable ASCII only")
+        found[key] = value
+    return found
+
+
+def _offers(table, default):
+    given = table.texts("offers", default)
+    for kind in given:
+        if kind not in default:
+            table.fail("offers", "of " + ", ".join(default))
+    return given
+
+
+def find(given, environment=os.environ):
+    """Path of the configuration to use. Raises UserError."""
+    if given:
+        return Path(given)
+    for path in candidates(environment):
+        if path.is_file():
+            return path
+    raise UserError(
+        "there is no mcp-edge.toml here; `mcpgw pi init` makes one, --config names one"
+    )
+
+
+def candidates(environment=os.environ):
+    """Where a configuration is looked for, in order."""
+    if environment.get("MCPGW_PI_CONFIG"):
+        return [Path(environment["MCPGW_PI_CONFIG"])]
+    from platformdirs import user_config_path
+
+    return [
+        Path("mcp-edge.toml"),
+        user_config_path("mcpgw", appauthor=False) / "mcp-edge.toml",
+        Path("/etc/mcpgw/mcp-edge.toml"),
+    ]

@@ -1,0 +1,64 @@
+"""The Gateway of mcp_gw with what the paired gateway adds to it."""
+
+from mcp_gw.gateway import Gateway
+
+from .guard import Board
+
+# Room for many boards, unless the configuration says otherwise.
+_SETTINGS = {
+    "max_message": 1 << 20,
+    "max_calls": 1024,
+    "max_upstream_tools": 65535,
+    "max_upstream_bytes": 0xFFFFFF,
+    "http_connections": 1024,
+    "http_sessions": 1024,
+    "max_tasks": 1024,
+}
+DELIVER = "mcp-gw/deliver"
+
+
+class PiGateway(Gateway):
+    """config: a config.Config; version: of this program; lines: a bridge.log.Log."""
+
+    def __init__(self, config, version, lines):
+        super().__init__(
+            config.name,
+            version,
+            config.instructions,
+            config.title,
+            **{**_SETTINGS, **config.settings},
+        )
+        self._words = lines
+        self.batch = config.batch
+        # Some capability must be known before the first server or board is.
+        self._hub()
+
+    @property
+    def hub(self):
+        """The Hub of the upstreams: servers and boards."""
+        return self.upstreams
+
+    def log(self, text):
+        for line in text.splitlines():
+            if line:
+                self._words.info(line)
+
+    def _printed(self, *args, sep=" ", end="\n", file=None, **kw):
+        self._print(*args, sep=sep, end=end, file=file, **kw)
+
+    def _capabilities(self, revision):
+        out = super()._capabilities(revision)
+        if self.batch > 1:
+            out["experimental"] = {DELIVER: {"calls": self.batch, "deflate": True}}
+        return out
+
+
+def is_board(upstream):
+    """Whether an upstream is a board, rather than a server behind the gateway."""
+    return getattr(upstream, "is_board", False)
+
+
+def hidden_from(principal):
+    """Which upstreams are not shown to somebody: function(upstream) -> bool, or None. A board sees
+    servers and no boards: its own tools, come back to it, would call each other for ever."""
+    return is_board if isinstance(principal, Board) else None

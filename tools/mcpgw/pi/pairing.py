@@ -1,0 +1,152 @@
+"""Pairing codes: short, good for minutes and for one board, and what guessing them comes to.
+
+A code has eight characters of thirty (39 bits). What is kept of it is a slow hash with a salt of
+its own (scrypt, RFC 7914). Who shows a wrong one uses up a try of every code that is open; after
+MAX_TRIES these are void. An address that was wrong LOCK_AFTER times is not listened to for LOCK_S.
+"""
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+
+CODE_TTL_S = 600
+MAX_TRIES = 5
+LOCK_AFTER = 3
+LOCK_S = 300
+# Codes open at once; and addresses that are remembered for having been wrong.
+MAX_CODES = 16
+_MAX_ADDRESSES = 1024
+# How long it is known what became of a code, so that it can be said.
+_KEPT_S = 3600
+# No character that is taken for another.
+_CHARS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LENGTH = 8
+_SCRYPT = {"n": 1 << 12, "r": 8, "p": 1, "dklen": 32}
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pairing (
+    number INTEGER PRIMARY KEY,
+    salt BLOB NOT NULL,
+    digest BLOB NOT NULL,     -- scrypt of the code
+    name TEXT NOT NULL,       -- of the board that it is for; '' for any
+    until REAL NOT NULL,      -- unix time
+    tries INTEGER NOT NULL,   -- wrong codes that were shown meanwhile
+    used TEXT NOT NULL        -- identity of the board that used it; '' before
+)
+"""
+
+
+class PairingError(Exception):
+    """The code does not pair; the text says why. retry_s: None, or when to come again."""
+
+    def __init__(self, why, retry_s=None):
+        super().__init__(why)
+        self.retry_s = retry_s
+
+
+class Pairing:
+    """The codes in a store (store.Store). Raises StoreError where the store fails."""
+
+    def __init__(self, store, clock=time.time):
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wrong = {}  # address -> (how often it was wrong, when last)
+        store.write(_SCHEMA)
+
+    def new(self, name="", ttl_s=CODE_TTL_S):
+        """A code (str, XXXX-XXXX). name: the name that the board will have, "": the one it asks
+        for."""
+        now = self._clock()
+        self._store.write("DELETE FROM pairing WHERE until<?", now - _KEPT_S)
+        self._store.write(
+            "DELETE FROM pairing WHERE number NOT IN"
+            " (SELECT number FROM pairing ORDER BY number DESC LIMIT ?)",
+            MAX_CODES - 1,
+        )
+        code = "".join(secrets.choice(_CHARS) for _ in range(_LENGTH))
+        salt = secrets.token_bytes(16)
+        self._store.write(
+            "INSERT INTO pairing (salt, digest, name, until, tries, used)"
+            " VALUES (?, ?, ?, ?, 0, '')",
+            salt,
+            _digest(code, salt),
+            name,
+            now + ttl_s,
+        )
+        return f"{code[:4]}-{code[4:]}"
+
+    def take(self, code, identity, address):
+        """Use a code up for the board `identity`; returns the name (str) that it was made for, or
+        "". Takes some tens of ms. Raises PairingError.
+
+        A board that showed it and may not have got its token may show it again, see confirm().
+        """
+        with self._lock:
+            now = self._clock()
+            wait = self.locked_s(address)
+            if wait:
+                raise PairingError("too many wrong pairing codes; wait", wait)
+            number, name, why = self._look(_plain(code), identity, now)
+            if why is None:
+                self._store.write("UPDATE pairing SET used=? WHERE number=?", identity, number)
+                self._wrong.pop(address, None)
+                return name
+            self._failed(address, now)
+            raise PairingError(why)
+
+    def confirm(self, identity):
+        """The board has its token: the code it used is good for nothing any more."""
+        self._store.write("UPDATE pairing SET used='-' WHERE used=?", identity)
+
+    def locked_s(self, address):
+        """For how many more seconds an address is not listened to; 0: it is."""
+        count, at = self._wrong.get(address, (0, 0.0))
+        if count < LOCK_AFTER:
+            return 0
+        left = at + LOCK_S - self._clock()
+        if not 0 < left <= LOCK_S:  # over, or the clock was set
+            del self._wrong[address]
+            return 0
+        return int(left) + 1
+
+    def _look(self, code, identity, now):
+        """(number, name, None) of the code, or (None, None, why it is none)."""
+        found = None
+        for row in self._store.rows(
+            "SELECT number, salt, digest, name, until, tries, used FROM pairing"
+        ):
+            # All are looked at, so that the time tells nothing.
+            if hmac.compare_digest(_digest(code, row[1]), row[2]):
+                found = row
+        if found is None:
+            self._store.write(
+                "UPDATE pairing SET tries=tries+1 WHERE until>=? AND used='' AND tries<?",
+                now,
+                MAX_TRIES,
+            )
+            return None, None, "wrong pairing code: look at what mcpgw pi code has printed"
+        number, _, _, name, until, tries, used = found
+        if used not in ("", identity):
+            return None, None, "this pairing code was used already: make another, mcpgw pi code"
+        if until < now:
+            return None, None, "this pairing code has expired: make another, mcpgw pi code"
+        if tries >= MAX_TRIES:
+            why = "this pairing code is void, wrong ones were tried: make another, mcpgw pi code"
+            return None, None, why
+        return number, name, None
+
+    def _failed(self, address, now):
+        if len(self._wrong) >= _MAX_ADDRESSES:
+            del self._wrong[min(self._wrong, key=lambda one: self._wrong[one][1])]
+        self._wrong[address] = self._wrong.get(address, (0, 0.0))[0] + 1, now
+
+
+def _plain(code):
+    return code.upper().replace("-", "").replace(" ", "")[:64]
+
+
+def _digest(code, salt):
+    return hashlib.scrypt(code.encode(), salt=salt, **_SCRYPT)

@@ -1,0 +1,41 @@
+"""The MCP servers behind the paired gateway."""
+
+from mcp_gw.errors import ConfigError
+from mcp_gw.route.http_upstream import HttpUpstream
+
+from .. import UserError, __version__
+from .stdio_server import StdioUpstream
+
+# Longest answer of a server, or event of its stream, in bytes.
+MAX_BODY = 4 << 20
+CLIENT = ("mcpgw pi", __version__)
+
+
+def open_servers(gateway, config, log):
+    """Make the configured servers upstreams of the gateway; dict of name -> Upstream. Raises
+    UserError."""
+    found = {}
+    for name, server in config.servers.items():
+        timeout_ms = int(server.timeout_s * 1000)
+        try:
+            if server.url:
+                upstream = HttpUpstream(
+                    name,
+                    server.url,
+                    server.headers,
+                    server.ca,
+                    timeout_ms=timeout_ms,
+                    max_body=MAX_BODY,
+                    connections=server.connections,
+                    client=CLIENT,
+                )
+            else:
+                upstream = StdioUpstream(
+                    name, server.command, log, server.environment, server.folder, timeout_ms
+                )
+            upstream.offers = server.offers
+            gateway.hub.add(upstream, (), gateway.config["queue_expiry_s"])
+        except ConfigError as e:
+            raise UserError(f"{config.file}: [servers.{name}]: {e}") from e
+        found[name] = upstream
+    return found

@@ -1,0 +1,31 @@
+"""What different principals are shown: a board sees servers, and no boards."""
+
+from .gateway import hidden_from
+
+_LISTS = {
+    b'"prompts/list"': "_list_prompts",
+    b'"resources/list"': "_list_resources",
+    b'"resources/templates/list"': "_list_templates",
+}
+
+
+def install(gateway):
+    """Have a PiGateway list for each principal what it may see."""
+    server, hub = gateway.server, gateway.hub
+    tools_result = server.tools_result
+
+    def as_seen(make):
+        def seen(request, *more):
+            lists = [one for one in (hub.router, hub.others) if one is not None]
+            for one in lists:
+                one.hides = hidden_from(request.session.principal)
+            try:
+                return make(request, *more)
+            finally:
+                for one in lists:
+                    one.hides = None
+
+        return seen
+
+    server.tools_result = as_seen(tools_result)
+    server.add_methods({name: as_seen(getattr(server, method)) for name, method in _LISTS.items()})

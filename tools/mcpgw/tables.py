@@ -1,0 +1,207 @@
+"""TOML read table by table, with errors that say where: file, line, and the key that was meant.
+
+file = read("mcp-edge.toml")
+pi = file.table("pi")
+port = pi.integer("port", 8750, 1, 65535)
+pi.done()                                   # what nobody took is an error
+file.done()
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+
+from . import UserError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_REQUIRED = object()
+
+
+class ConfigError(UserError):
+    """A configuration that cannot work: FILE:LINE: [TABLE]: what is wrong."""
+
+
+def read(path):
+    """The Table of a whole file. Raises ConfigError."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration {path}") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} cannot be read: {e}") from e
+    return parse(text, str(path))
+
+
+def parse(text, file):
+    """The Table of TOML text. file: its name, for errors."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{file}: {e}") from e
+    return Table(values, (), file, text.splitlines())
+
+
+class Table:
+    """One table of a file. Each method that takes a key removes it; done() complains of the
+    rest."""
+
+    def __init__(self, values, path, file, lines):
+        self._values = dict(values)
+        self._path = path
+        self._file = file
+        self._lines = lines
+        self._known = []
+
+    def __contains__(self, key):
+        return key in self._values
+
+    @property
+    def name(self):
+        """Its path, as it stands in brackets."""
+        return ".".join(self._path)
+
+    # What may stand in it.
+
+    def text(self, key, default=_REQUIRED, pattern=None, what=None):
+        """A str. pattern: regular expression that all of it must match; what: says so."""
+        value = self._take(key, default)
+        if value is default:
+            return value
+        if not isinstance(value, str) or not value:
+            self.fail(key, "must be text")
+        if pattern and not re.fullmatch(pattern, value):
+            self.fail(key, what or f"{value!r} is not acceptable")
+        return value
+
+    def integer(self, key, default, low, high):
+        value = self._take(key, default)
+        if value is default:
+            return value
+        if type(value) is not int or not low <= value <= high:
+            self.fail(key, f"must be a whole number from {low} to {high}")
+        return value
+
+    def number(self, key, default, low, high):
+        value = self._take(key, default)
+        if value is default:
+            return value
+        if type(value) not in (int, float) or not low <= value <= high:
+            self.fail(key, f"must be a number from {low} to {high}")
+        return value
+
+    def flag(self, key, default):
+        value = self._take(key, default)
+        if type(value) is not bool:
+            self.fail(key, "must be true or false")
+        return value
+
+    def choice(self, key, default, choices):
+        value = self._take(key, default)
+        if value is not default and value not in choices:
+            self.fail(key, "must be one of " + ", ".join(map(str, choices)))
+        return value
+
+    def texts(self, key, default=()):
+        """A list of str, as tuple; one str counts as a list of one."""
+        value = self._take(key, default)
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            self.fail(key, "must be a list of texts")
+        return tuple(value)
+
+    def pairs(self, key):
+        """A table of texts, as dict."""
+        value = self._take(key, {})
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            self.fail(key, "must be a table of texts")
+        return dict(value)
+
+    def secret(self, key, environment):
+        """A text that may be given as "env:VARIABLE", or None."""
+        value = self.text(key, None)
+        return value and self.revealed(key, value, environment)
+
+    def revealed(self, key, value, environment):
+        """`value`, or what the environment variable holds that it names."""
+        if not value.startswith("env:"):
+            return value
+        variable = value[4:]
+        if not environment.get(variable):
+            self.fail(key, f"${variable} is not set in the environment")
+        return environment[variable]
+
+    def table(self, key):
+        """A table in it; an empty one where there is none."""
+        value = self._take(key, {})
+        if not isinstance(value, dict):
+            self.fail(key, "must be a table")
+        return Table(value, (*self._path, key), self._file, self._lines)
+
+    def tables(self, key):
+        """dict of name -> Table of [key.NAME]."""
+        group = self.table(key)
+        found = {}
+        for name in list(group._values):
+            if not _NAME.fullmatch(name):
+                group.fail(name, "names are 1 to 32 letters, digits, - and _")
+            found[name] = group.table(name)
+        return found
+
+    def done(self):
+        """Raises ConfigError for what nobody has taken."""
+        for key in self._values:
+            close = difflib.get_close_matches(key, self._known, 1, 0.6)
+            if close:
+                told = f"; did you mean {close[0]}?"
+            elif self._known:
+                told = "; known are: " + ", ".join(self._known)
+            else:
+                told = ""
+            self.fail(key, "is not known here" + told)
+
+    def leave(self, *keys):
+        """Keys that are somebody else's business."""
+        for key in keys:
+            self._known.append(key)
+            self._values.pop(key, None)
+
+    def fail(self, key, why):
+        line = self._line_of(key)
+        where = f"{self._file}:{line}" if line else self._file
+        name = ".".join((*self._path, key) if key else self._path)
+        raise ConfigError(f"{where}: {name}: {why}")
+
+    def _take(self, key, default):
+        self._known.append(key)
+        if key in self._values:
+            return self._values.pop(key)
+        if default is _REQUIRED:
+            self.fail(None, f"{key} is missing")
+        return default
+
+    def _line_of(self, key):
+        """The number of the line where a key of this table stands, or its own head; 0: unknown."""
+        path = [".".join(self._path)]
+        if key is not None:
+            path.append(".".join((*self._path, key)))
+        here = not self._path
+        found = 0
+        for number, line in enumerate(self._lines, 1):
+            head = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
+            if head:
+                name = head[1].replace('"', "").replace("'", "")
+                if key is not None and name == path[-1]:
+                    return number
+                here = name == path[0]
+                if here and not found:
+                    found = number
+            elif (
+                key is not None
+                and here
+                and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""", line)
+            ):
+                return number
+        return found
