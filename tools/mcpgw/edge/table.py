@@ -196,6 +196,7 @@ SECTIONS = {
         (),
     ),
 }
+BOARD_SECTIONS = (*SECTIONS, "routing")
 # Sections with a table for each name.
 NAMED = ("upstreams",)
 # Sections of the same file that are the Pi's.
