@@ -69,6 +69,10 @@ class FaultNor(Nor):
 
     Each page program and each sector erase is an operation. flicker: a weak bit may read
     differently at each read, else it keeps its value until the next power_on().
+
+    Worn cells, to be set at any time: `stuck` is a dictionary, address: (mask of the bits, what
+    they read as, whatever is programmed or erased); `unreadable` a list of (start, end) of
+    addresses where reading is an OSError.
     """
 
     def __init__(self, inner, seed=0):
@@ -87,11 +91,15 @@ class FaultNor(Nor):
         # them.
         self.weak = {}
         self._reads_zero = {}
+        self.stuck = {}
+        self.unreadable = []
 
     @property
     def view(self):
         """The flash's memory, as long as it reads as it is."""
-        return None if self.weak or self.off else self.inner.view
+        if self.weak or self.off or self.stuck or self.unreadable:
+            return None
+        return self.inner.view
 
     def cut(self, at, mode, flicker=False, length=None):
         """Arrange for a cut at the at-th operation from now on; length: of a program's PREFIX."""
@@ -117,7 +125,13 @@ class FaultNor(Nor):
     def read(self, addr, buf):
         if self.off:
             raise PowerCut
+        for start, end in self.unreadable:
+            if addr < end and start < addr + len(buf):
+                raise OSError(5)
         self.inner.read(addr, buf)
+        for at, (mask, value) in self.stuck.items():
+            if addr <= at < addr + len(buf):
+                buf[at - addr] = buf[at - addr] & ~mask & 0xFF | value & mask
         if self.weak:
             for at, mask in self.weak.items():
                 if addr <= at < addr + len(buf):

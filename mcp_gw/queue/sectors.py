@@ -10,7 +10,7 @@ from .log import BLANK_WEAR, OUT, WEAR_MOST, Log
 from .reader import FlashError
 
 # Erases that a sector of long-lived records may lag behind the others.
-_LAG = const(8)
+_LAG = const(16)
 
 # Numbers in `f`, see ring_twin.py.
 _FLAGS = const(12)
