@@ -91,6 +91,8 @@ class FaultNor(Nor):
         # them.
         self.weak = {}
         self._reads_zero = {}
+        # All weak bits are from the first to the second address.
+        self._weak_start = self._weak_end = 0
         self.stuck = {}
         self.unreadable = []
 
@@ -132,11 +134,14 @@ class FaultNor(Nor):
         for at, (mask, value) in self.stuck.items():
             if addr <= at < addr + len(buf):
                 buf[at - addr] = buf[at - addr] & ~mask & 0xFF | value & mask
-        if self.weak:
-            for at, mask in self.weak.items():
-                if addr <= at < addr + len(buf):
+        end = addr + len(buf)
+        weak = self.weak
+        if weak and addr <= self._weak_end and end > self._weak_start:
+            # The shorter of the two ways to find those that are read.
+            for at in weak if len(weak) < end - addr else range(addr, end):
+                if addr <= at < end and at in weak:
                     zero = self.rng.word() if self.flicker else self._reads_zero.get(at, 0)
-                    buf[at - addr] &= ~(mask & zero) & 0xFF
+                    buf[at - addr] &= ~(weak[at] & zero) & 0xFF
 
     def _program_page(self, addr, data):
         cut = self._operation()
@@ -222,6 +227,11 @@ class FaultNor(Nor):
         return self.operations - 1 == self.cut_at
 
     def _weaken(self, addr, masks):
+        if not self.weak:
+            self._weak_start = addr
+            self._weak_end = 0
+        self._weak_start = min(self._weak_start, addr)
+        self._weak_end = max(self._weak_end, addr + len(masks))
         for mask in masks:
             if mask:
                 self.weak[addr] = self.weak.get(addr, 0) | mask

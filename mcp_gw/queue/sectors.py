@@ -154,8 +154,6 @@ class Sectors(Log):
 
     def level_wear(self):
         # A sector of long-lived records is not erased: once it lags behind they are moved.
-        if self.free_sectors() < 2:
-            return
         s = self.pick()
         if s < 0:
             return
