@@ -11,7 +11,13 @@ options.defaults(network=True, arrays=False)
 _ARRAYS = ("infer/arrays", "infer/tabular_twin")
 
 # Twins of C modules that every firmware has, and their tables.
-_TWINS = ("infer/bpe_twin", "infer/bpe_split", "infer/bpe_unicode", "queue/ring_twin")
+_TWINS = (
+    "infer/bpe_twin",
+    "infer/bpe_split",
+    "infer/bpe_unicode",
+    "protocol/scan",
+    "queue/ring_twin",
+)
 
 _NETWORK = (
     "auth",
@@ -21,8 +27,11 @@ _NETWORK = (
     "metrics",
     "microdot_mount",
     "pem",
+    "protocol/buffers",  # with protocol/scan the twin of a C module that every firmware has
+    "protocol/client",
     "protocol/header_check",
     "protocol/http",
+    "protocol/scan",
     "protocol/sse",
     "protocol/streamable",
     "queue/nor_fault",  # for tests, which run it on the unix build

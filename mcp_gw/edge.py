@@ -16,9 +16,9 @@ MAX_FILE = const(4096)
 # The last bytes of the file: ,"crc":"0123abcd"}
 _TAIL = const(18)
 # What upstream() takes without a keyword.
-_ORDER = ("queueable", "expiry_s", "sampling", "offers")
+_ORDER = ("queueable", "expiry_s", "sampling", "offers", "same_as")
 # Of an upstream, what does not depend on where it is.
-_EVERYWHERE = ("offers", "queueable", "expiry_s")
+_EVERYWHERE = ("offers", "queueable", "expiry_s", "same_as")
 
 
 def parse(data):
@@ -146,13 +146,15 @@ class Edge:
         if self.part("wifi"):
             self._join(self.part("wifi"))  # before anything listens: some ports need that
         http = dict(self.part("http"), **options)
+        if http.get("announce") is True and "id" in self.part("board"):
+            http["announce"] = {"id": self.part("board")["id"]}
         if transports:
             if "http" in transports:
                 options = http
             self._open(*transports, take=take, **options)
         else:
             wanted = self.part("board").get("serve")
-            wanted = wanted or (("serial", "http") if self.part("http") else ("serial",))
+            wanted = wanted or (("serial", "http") if "http" in self._rows else ("serial",))
             others = [name for name in wanted if name != "http"]
             if "http" not in wanted:
                 self._open(*others, take=take, **options)
@@ -198,7 +200,8 @@ class Edge:
         try:
             from .transports.dial import Dial
 
-            self._open(Dial(self._gateway, name=self.name, **row))
+            id = self.part("board").get("id")
+            self._open(Dial(self._gateway, name=self.name, id=id, **row))
         except ImportError:
             self._note("this firmware has no network: nobody is dialled")
         except (ConfigError, OSError) as e:

@@ -83,12 +83,12 @@ class Gateway(Declares, Tells):
         self.upstreams = None  # the Hub, once upstream() or queue() was called
         self.ports = []
         self._work = []  # asyncio tasks under way
-        self._pause = ticks_ms()  # before this time upstreams and queue are left alone
+        self._pause = None  # before this time upstreams and queue are left alone
         self._running = False
         self._over = False  # the last port's input has ended
         self.clock = Clock()
         self._lines = 0  # handled since the last collection of garbage
-        self._heard = ticks_ms()
+        self.heard = ticks_ms()
         self._print = None
 
     def _hub(self):
@@ -321,14 +321,14 @@ class Gateway(Declares, Tells):
             except Exception as e:
                 self.log_exception(e)  # a line is taken out before it is handled: on to the next
         self._lines += count
-        self._heard = ticks_ms()
+        self.heard = ticks_ms()
         return count
 
     def _tick(self):
         now = ticks_ms()
         if (
             self._lines >= self.config["idle_gc_lines"]
-            and ticks_diff(now, self._heard) >= _QUIET_MS
+            and ticks_diff(now, self.heard) >= _QUIET_MS
         ):
             # Nobody waits for it now; a client that sends its next request at once would.
             self._lines = 0
@@ -344,7 +344,8 @@ class Gateway(Declares, Tells):
             server.tick(now)
         if second and self._tasks_kept:
             self._tasks_kept.tick()
-        if self.upstreams and ticks_diff(now, self._pause) >= 0:
+        if self.upstreams and (self._pause is None or ticks_diff(now, self._pause) >= 0):
+            self._pause = None  # ticks compare for six days only
             try:
                 self.upstreams.tick(now, second)
             except Exception as e:

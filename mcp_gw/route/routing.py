@@ -14,7 +14,7 @@ from .routed import HEAD, Routed
 from .rules import checked, defaults, merged
 
 URI = "gateway://routes"
-_LAST = const(16)  # decisions that are told one by one
+_LAST = const(8)  # decisions that are told one by one
 _COUNTED = const(64)  # tools and methods that are counted each; the others together
 _CHECK_MS = const(5000)  # time of a look at an upstream's health
 

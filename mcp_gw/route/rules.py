@@ -102,6 +102,8 @@ def _wanted(row, value):
 
 def merged(over, under):
     """Both dicts of options; where both say something, `over` does. Tables are merged."""
+    if not over:
+        return under
     out = dict(under)
     for name, value in over.items():
         if name in ("tools", "upstreams"):

@@ -28,8 +28,6 @@ _ANSWER_MS = const(15000)
 _SILENT_MS = const(30000)
 # A write that moves nothing for so long is given up, and the connection with it.
 _STUCK_MS = const(2000)
-_FIRST_PAUSE_MS = const(1000)
-_LAST_PAUSE_MS = const(60000)
 # Between attempts with a token that the Pi does not know (any more).
 _UNKNOWN_PAUSE_MS = const(600000)
 _LOOK_MS = const(100)
@@ -84,12 +82,17 @@ class Dial:
 
     gateway: the Gateway; host, port: of the Pi's listener; code: the pairing code that `mcpgw pi
     code` printed, needed until the Pi has given a token for it; token: one that was given
-    otherwise (`mcpgw pair`); name: what the Pi shall call this board, default the gateway's; file:
-    where the token is kept; tls: whether the listener speaks TLS; ca: certificates to trust then
+    otherwise (`mcpgw pair`); name: what the Pi shall call this board, default the gateway's; id:
+    what tells it from others of this name, default the chip's number, or one made up; file: where
+    the token is kept; tls: whether the listener speaks TLS; ca: certificates to trust then
     (bytes, or the path of a file, PEM or DER); verify=False takes any: for experiments only.
 
+    FIRST_PAUSE_MS, LAST_PAUSE_MS: between attempts to connect, and up to what it doubles.
     state: "connecting", "serving", "refused" or "closed"; why: the last reason it was lost.
     """
+
+    FIRST_PAUSE_MS = 1000
+    LAST_PAUSE_MS = 60000
 
     def __init__(
         self,
@@ -99,6 +102,7 @@ class Dial:
         code=None,
         token=None,
         name=None,
+        id=None,
         file="mcp-gw-pi.json",
         tls=False,
         ca=None,
@@ -117,6 +121,8 @@ class Dial:
         self._kept = _load(file)
         if token is not None:
             self._kept["token"] = token
+        if id is not None:
+            self._kept["id"] = id
         self._context = _context(ca, verify) if tls or ca is not None else None
         self._io = _Stream()
         self._port = None  # the Port, once there was a connection; it is used for all of them
@@ -133,7 +139,7 @@ class Dial:
         """The gateway begins to serve."""
         self.state = "connecting"
         self._beside = bool(self._gateway.ports)
-        self._task = spawn(self._keep())
+        self._task = spawn(self._run())
 
     def tick(self, now):
         """Now and then, with ticks in ms."""
@@ -151,17 +157,17 @@ class Dial:
 
     # Inside.
 
-    async def _keep(self):
+    async def _run(self):
         """Connect, serve, and connect again."""
-        pause = _FIRST_PAUSE_MS
+        pause = self.FIRST_PAUSE_MS
         while True:
             begun = ticks_ms()
             wait = None
             try:
                 await self._talk()
                 self._say(self._io.broken)
-                if ticks_diff(ticks_ms(), begun) > _LAST_PAUSE_MS:
-                    pause = _FIRST_PAUSE_MS
+                if ticks_diff(ticks_ms(), begun) > self.LAST_PAUSE_MS:
+                    pause = self.FIRST_PAUSE_MS
             except Refused as e:
                 self._say("refused: %s" % e)
                 wait = self._refused(e)
@@ -177,7 +183,7 @@ class Dial:
             self.state = "connecting"
             if wait is None:
                 wait = pause - pause // 4 + random.getrandbits(16) * (pause // 2) // 65536
-                pause = min(2 * pause, _LAST_PAUSE_MS)
+                pause = min(2 * pause, self.LAST_PAUSE_MS)
             await sleep_ms(wait)
 
     def _refused(self, e):
@@ -187,7 +193,7 @@ class Dial:
         if self._kept.get("token"):
             if self._code:
                 del self._kept["token"]  # the code may still help
-                return _FIRST_PAUSE_MS
+                return self.FIRST_PAUSE_MS
             return _UNKNOWN_PAUSE_MS
         return None
 
@@ -237,6 +243,7 @@ class Dial:
             first["token"] = kept["token"]
         elif self._code:
             first["code"] = self._code
+            self._keep()  # whoever asks again has to be known for the same
         else:
             raise Refused("this board has no pairing code: make one with mcpgw pi code", None)
         await self._put(json.dumps(first).encode() + b"\n")
@@ -250,11 +257,17 @@ class Dial:
         kept["name"] = _clean(answer.get("name", self._name))
         if isinstance(answer.get("token"), str):
             kept["token"] = answer["token"]
-            try:
-                _save(self._file, kept)
-            except OSError as e:
-                told = "pi: the token cannot be kept in %s (%s): after a restart this board"
-                self._gateway.log(told % (self._file, e) + " needs another code\n")
+            if not self._keep():
+                self._gateway.log("pi: after a restart this board needs another pairing code\n")
+
+    def _keep(self):
+        """Write down what has to outlast a restart; whether that worked."""
+        try:
+            _save(self._file, self._kept)
+        except OSError as e:
+            self._gateway.log("pi: %s cannot be written (%s)\n" % (self._file, e))
+            return False
+        return True
 
     async def _put(self, data):
         """Send the first line; with TLS the handshake happens here."""

@@ -1,6 +1,7 @@
 """The paired gateway as a process, and servers behind it, for tests."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import nodejs
@@ -79,6 +81,11 @@ class SDKServer(Process):
     def release(self):
         """Let the tools end that wait for it."""
         self.file.with_suffix(".release").touch()
+
+    def forget(self):
+        """As if nothing had happened yet."""
+        self.file.unlink(missing_ok=True)
+        self.file.with_suffix(".release").unlink(missing_ok=True)
 
     def close(self):
         super().close()
@@ -222,21 +229,37 @@ class Pi(Process):
 
 
 def mcpgw(*arguments, check=True, **more):
-    """Run the command; returns what it printed (str), or, not `check`, the finished process."""
-    done = subprocess.run(
-        [*MCPGW, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env=environment(**more),
-    )
+    """Run the command in this process; returns what it printed (str), or, not `check`, an object
+    with returncode, stdout and stderr."""
+    from unittest.mock import patch
+
+    from mcpgw import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        patch.dict(os.environ, more),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as e:
+            code = e.code
+    done = SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
     if not check:
         return done
-    assert done.returncode == 0, done.stderr
+    assert code == 0, done.stderr
     return done.stdout
 
 
 def server_table(name, **keys):
     """A [servers.NAME] section."""
-    rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    rows = "".join(f"{key} = {toml(value)}\n" for key, value in keys.items())
     return f"[servers.{name}]\n{rows}"
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)  # texts, numbers and lists of them are written alike

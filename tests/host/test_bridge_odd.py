@@ -224,7 +224,7 @@ def test_urls_that_are_none_are_refused_in_one_line():
 
 
 def test_escapes_become_characters_where_that_makes_an_answer_fit():
-    from mcpgw.bridge.relay import unescaped
+    from mcpgw.bridge.frames import unescaped
 
     for text in ("é😀\u2028x", 'a"\\\n\x01\x7f', "\\u00e9", "\ud800 lone", "\ud83d\ud83d😀"):
         raw = json.dumps({"text": text}).encode()

@@ -8,8 +8,8 @@ import pytest
 from mcpgw import UserError
 from mcpgw.bridge import headers
 from mcpgw.bridge.command import parse_upstreams
+from mcpgw.bridge.frames import compact, with_result_type
 from mcpgw.bridge.log import LineJoiner, Log
-from mcpgw.bridge.relay import compact, with_result_type
 from mcpgw.bridge.session import REPLAY_ID, Session
 
 

@@ -9,6 +9,7 @@ import contextvars
 import os
 import random
 import time
+import weakref
 
 import mcp_gw.clock
 import mcp_gw.compat
@@ -39,7 +40,7 @@ class Process:
         self.loop = loop
         self.started = loop.time()
         self.clock_error = 0
-        self.tasks = {}
+        self.tasks = weakref.WeakKeyDictionary()  # in the order in which they were made
         self.context = contextvars.copy_context()
         self.context.run(_CURRENT.set, self)
 
@@ -129,8 +130,6 @@ class Loop(asyncio.BaseEventLoop):
         task = asyncio.Task(coroutine, loop=loop, context=context)
         process = _CURRENT.get()
         if process is not None:
-            if len(process.tasks) >= 64:
-                process.tasks = {task: 1 for task in process.tasks if not task.done()}
             process.tasks[task] = 1
         return task
 

@@ -16,7 +16,7 @@ from mcp_gw.queue import nor_fault
 
 _HOUR = 3600.0
 _DAY = 86400.0
-# Seconds without faults at the end, in which all that waits must get its outcome.
+# Seconds without faults at the end of the last day, in which all that waits must get its outcome.
 CALM_S = 1800.0
 # How long the server's calls may wait.
 _EXPIRY_S = {"office": 6 * 3600, "lab": 30 * 3600}
@@ -33,6 +33,7 @@ class Settings:
     loss: float = 0.01
     cuts: float = 1.0
     calls: float = 24.0  # per board and day, beside bursts
+    rests: bool = False  # every day ends with a quiet time, until nothing waits any more
 
 
 class Fleet:
@@ -65,14 +66,18 @@ class Fleet:
     def run(self, progress=lambda day: None):
         """Let it live; raises Broken. progress: function(day), called after each."""
         world = self.world
+        settings = self.settings
         with replaced(world.loop, world.seed, self._printed):
             world.loop.call_soon(self._begin)
-            end = self.settings.days * _DAY
+            end = settings.days * _DAY
             while world.now < end:
-                world.run(min(world.now + _DAY, end))
+                at = min(world.now + _DAY, end)
+                if settings.rests or at == end:
+                    world.run(at - CALM_S)
+                    world.loop.call_soon(self._calm_down)
+                world.run(at)
                 progress(world.now / _DAY)
-            world.loop.call_soon(self._calm_down)
-            world.run(world.now + CALM_S)
+                world.calm = at == end
             world.loop.call_soon(self._close)
             world.run(world.now + 1)
         return self
@@ -87,7 +92,9 @@ class Fleet:
         self.world.loop.call_at(at, self._do, what, args)
 
     def _do(self, what, args):
-        if not self.world.calm:
+        if self.world.calm:
+            self._later(_HOUR, what, *args)
+        else:
             what(*args)
 
     def _begin(self):
@@ -193,9 +200,9 @@ class Fleet:
     # The end.
 
     def _calm_down(self):
-        """From now on everything works."""
+        """For now everything works."""
         world = self.world
-        world.note("fleet", "all is well from now on")
+        world.note("fleet", "all is well for now")
         world.calm = True
         for host in self.hosts:
             host.clock_error = 0

@@ -212,15 +212,18 @@ class Board:
             return
         self._count_dropped()
         try:
-            for entry in self._ledger.waiting(self.name):
-                text = self.gw.upstreams.forwarder.status("queue://" + entry.id)
-                if text is None and self._missed < self._dropped:
-                    self._missed += 1
-                    self._ledger.gone(entry)
-                else:
-                    self._ledger.status(entry, None if text is None else json.loads(text))
+            self.process.run(self._look)
         except PowerCut:
             pass
+
+    def _look(self):
+        for entry in self._ledger.waiting(self.name):
+            text = self.gw.upstreams.forwarder.status("queue://" + entry.id)
+            if text is None and self._missed < self._dropped:
+                self._missed += 1
+                self._ledger.gone(entry)
+            else:
+                self._ledger.status(entry, None if text is None else json.loads(text))
 
     def cancel(self):
         """A client changes its mind about one call that waits."""

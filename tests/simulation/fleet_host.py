@@ -15,7 +15,7 @@ from mcp_gw.protocol.framing import LineBuffer
 from mcp_gw.transports import link
 
 _HELLO_S = 3.0
-_RX = 1 << 20
+_RX = 16384
 
 
 class Host:

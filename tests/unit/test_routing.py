@@ -1,171 +1,10 @@
-"""A gateway with a choice, over the serial link: what a bridge with two upstreams sees."""
+"""Two upstreams that offer the same, over the serial link."""
 
 import json
 
-from mcp_gw.compat import run_until, sleep_ms
-from mcp_gw.errors import ConfigError
+from routing_board import AWAY, DONE, LOST, META, Board
+
 from mcp_gw.gateway import Gateway
-from mcp_gw.registry import Param
-from mcp_gw.transports.link import decode, encode
-
-META = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
-DONE = {"resultType": "complete", "content": [{"type": "text", "text": "done"}]}
-
-
-def tool(name, **annotations):
-    row = {"name": name, "inputSchema": {"type": "object"}}
-    if annotations:
-        row["annotations"] = annotations
-    return row
-
-
-TOOLS = {
-    "pi": [tool("log"), tool("level", idempotentHint=True), tool("look", readOnlyHint=True)],
-    "cloud": [tool("log"), tool("level", idempotentHint=True), tool("only_here")],
-}
-
-
-class Board:
-    """A gateway on one end of a line in memory; this is the other end, client and bridge.
-
-    up: upstreams that can be reached; got: (upstream, request) of calls and reads that came;
-    answers: what came for the client."""
-
-    def __init__(self, up=("pi", "cloud"), routing=None, queueable=(), **settings):
-        self.stream = self
-        self.to_board = bytearray()
-        self.from_board = bytearray()
-        self.got = []
-        self.answers = []
-        self.up = list(up)
-        self.last = 0
-        self.gw = gw = Gateway("board", version="1", **settings)
-        offers = ("tools", "resources")
-        gw.upstream("pi", queueable=queueable, offers=offers)
-        gw.upstream("cloud", same_as="pi", offers=offers)
-        if routing is not None:
-            gw.routing(**routing)
-        self.ran = []
-
-        @gw.tool("Continues a text", text=Param(str, "to continue"))
-        def complete(text):
-            self.ran.append(text)
-            return "local: " + text
-
-    def __enter__(self):
-        hello = {"v": 1, "id": "00112233445566aa", "time_ms": 1795175147000, "rx": 65536}
-        hello.update({"upstreams": ["pi", "cloud"], "by": "test"})
-        self.frame(b"h", json.dumps(hello).encode())
-        self.turn()
-        self.states()
-        return self
-
-    def __exit__(self, *exc):
-        self.gw.close()
-
-    def states(self):
-        row = {name: name in self.up for name in ("pi", "cloud")}
-        self.frame(b"s", json.dumps(row).encode())
-        self.turn()
-
-    def read(self, buf, start, end):
-        n = min(end - start, len(self.to_board))
-        buf[start : start + n] = self.to_board[:n]
-        self.to_board = self.to_board[n:]
-        return n
-
-    def write(self, buf, start, end):
-        self.from_board.extend(memoryview(buf)[start:end])
-        return end - start
-
-    def frame(self, channel, *parts):
-        for part in encode(channel, list(parts)):
-            self.to_board.extend(part)
-
-    def turn(self, times=4):
-        async def nap():
-            await sleep_ms(3)
-
-        for _ in range(times):
-            self.gw.poll(self)
-            run_until(nap())
-            self._take()
-
-    def _take(self):
-        while b"\n" in bytes(self.from_board):
-            line, _, rest = bytes(self.from_board).partition(b"\n")
-            self.from_board = bytearray(rest)
-            if line[:1] == b"{":
-                self.answers.append(json.loads(line))
-            elif line[:1] == b"\x1e":
-                channel, lo, hi = decode(line, 0, len(line))
-                if channel == 0x75:
-                    name, _, text = line[lo:hi].decode().partition(" ")
-                    self._asked(name, json.loads(text))
-
-    def _asked(self, name, request):
-        """The board asks an upstream; lists are answered at once."""
-        method = request["method"]
-        if method == "tools/list":
-            self.reply(name, request, {"resultType": "complete", "tools": TOOLS[name]})
-        elif method == "resources/list":
-            row = {"uri": "note:a", "name": "a"}
-            self.reply(name, request, {"resultType": "complete", "resources": [row]})
-        elif method == "resources/templates/list":
-            self.reply(name, request, {"resultType": "complete", "resourceTemplates": []})
-        else:
-            self.got.append((name, request))
-
-    def reply(self, name, request, result=None, error=None):
-        row = {"jsonrpc": "2.0", "id": request["id"]}
-        row["error" if error else "result"] = error or result
-        self.frame(b"u", name.encode() + b" ", json.dumps(row).encode())
-
-    def send(self, method, _token=None, **params):
-        self.last += 1
-        params["_meta"] = dict(META, progressToken=_token) if _token else META
-        row = {"jsonrpc": "2.0", "id": self.last, "method": method, "params": params}
-        self.to_board.extend(json.dumps(row).encode() + b"\n")
-        self.turn()
-        return self.last
-
-    def call(self, name, _token=None, **arguments):
-        return self.send("tools/call", _token, name=name, arguments=arguments)
-
-    def taken(self):
-        """The one call or read that has come: (upstream, request)."""
-        for _ in range(300):
-            if self.got:
-                break
-            self.turn(1)
-        assert len(self.got) == 1, self.got
-        return self.got.pop()
-
-    def answered(self, result=DONE, error=None):
-        """Answer the one call that has come; returns the upstream's name and the request."""
-        name, request = self.taken()
-        self.reply(name, request, result, error)
-        self.turn()
-        return name, request
-
-    def answer(self, id):
-        for _ in range(300):
-            for row in self.answers:
-                if row.get("id") == id:
-                    return row.get("result") or row["error"]
-            self.turn(1)
-        raise AssertionError((id, self.answers, self.got))
-
-    def routes(self):
-        row = self.answer(self.send("resources/read", uri="gateway://routes"))
-        return json.loads(row["contents"][0]["text"])
-
-
-LOST = {"code": -32011, "message": "pi did not answer"}
-AWAY = {"code": -32010, "message": "pi is not there"}
 
 
 def test_two_that_are_the_same_are_one_for_clients():
@@ -317,39 +156,6 @@ def test_requests_and_bytes_in_flight_have_caps():
         assert board.routes()["places"]["pi"]["requests"] == 1
 
 
-def test_a_tool_that_is_here_and_elsewhere():
-    TOOLS["pi"].append(tool("ask", readOnlyHint=True))
-    try:
-        options = {"strategy": "complexity", "retries": 0}
-        options["tools"] = {"complete": {"elsewhere": "pi:ask", "local_tokens": 8}}
-        with Board(routing=options) as board:
-            found = board.answer(board.send("tools/list"))["tools"]
-            assert "pi_ask" not in [row["name"] for row in found]
-            text = board.answer(board.call("complete", text="short"))["content"][0]["text"]
-            assert text == "local: short" and board.ran == ["short"]
-            id = board.call("complete", text="a long text " * 8)
-            name, request = board.answered()
-            assert name == "pi" and request["params"]["name"] == "ask"
-            assert request["params"]["arguments"] == {"text": "a long text " * 8}
-            assert board.answer(id) == DONE and board.ran == ["short"]
-            told = board.routes()
-            assert told["decisions"]["complete"] == {"local": 1, "pi": 1}
-            assert told["places"]["local"]["calls"] == 1
-            # It cannot be reached, or fails before it begins: here after all.
-            id = board.call("complete", text="b" * 90)
-            board.answered(error=AWAY)
-            assert board.answer(id)["content"][0]["text"] == "local: " + "b" * 90
-            board.up = []
-            board.states()
-            text = board.answer(board.call("complete", text="c" * 90))["content"][0]["text"]
-            assert text == "local: " + "c" * 90
-            bad = board.answer(board.call("complete", txt="d"))
-            assert bad["isError"] and "text" in bad["content"][0]["text"]
-            assert board.routes()["places"]["local"]["requests"] == 0
-    finally:
-        TOOLS["pi"].pop()
-
-
 def test_progress_goes_through_and_never_back():
     with Board() as board:
         id = board.call("pi_level", "tok")
@@ -421,62 +227,56 @@ def test_a_call_that_may_wait_is_queued_where_it_was_lost():
             assert counts == ({"pi": 1} if error else {"queue": 1})
 
 
-def test_what_is_declared_wrongly_is_told():
-    def refused(told, declare):
-        gw = Gateway("board", version="1")
-        try:
-            declare(gw)
-            gw.upstreams.routing.open()
-        except ConfigError as e:
-            assert told in str(e), str(e)
-        else:
-            raise AssertionError(told)
-
-    def group(gw, **options):
-        gw.upstream("pi")
-        gw.upstream("cloud", same_as="pi", **options)
-
-    refused("declared before it", lambda gw: gw.upstream("cloud", same_as="pi"))
-    refused("declared before it", lambda gw: gw.upstream("cloud", same_as="cloud"))
-    refused("what is queueable is told of pi", lambda gw: group(gw, queueable=("log",)))
-    refused("no upstream can be called local", lambda gw: (gw.routing(), gw.upstream("local")))
-    wrong = {"complete": {"elsewhere": "moon"}}
-    refused("there is no upstream moon", lambda gw: gw.routing(tools=wrong))
-    refused("there is no upstream pi", lambda gw: gw.routing(tools={"a": {"only": "pi"}}))
-    refused("no such upstream", lambda gw: gw.routing(upstreams={"pi": {}}))
-    refused("unknown option stratgy", lambda gw: gw.routing({"stratgy": "order"}))
-    wrong = {"complete": {"elsewhere": "cloud"}}
-    refused("elsewhere is pi", lambda gw: (group(gw), gw.routing(tools=wrong)))
-
-
-def test_what_the_app_says_wins_over_the_configuration():
-    gw = Gateway("board", version="1")
-    gw.upstream("pi")
-    routing = gw.routing(strategy="history", tools={"a": {"cost": 2}})
-    gw.routing({"strategy": "order", "retries": 5, "tools": {"a": {"cost": 1, "only": "pi"}}})
-    assert routing.options["strategy"] == "history" and routing.options["retries"] == 5
-    assert routing.rules_of("a")["cost"] == 2 and routing.rules_of("a")["only"] == "pi"
-    assert routing.rules_of("b") is routing.options
-    gw.routing(strategy="complexity")
-    assert routing.options["strategy"] == "complexity" and routing.rules_of("a")["cost"] == 2
+def test_prompts_resources_and_completion_go_on_to_the_next_too():
+    with Board() as board:
+        names = [row["name"] for row in board.answer(board.send("prompts/list"))["prompts"]]
+        assert names == ["pi_greet"]
+        ref = {"type": "ref/prompt", "name": "pi_greet"}
+        argument = {"name": "a", "value": "b"}
+        kept = {"ttlMs": 0, "cacheScope": "public"}
+        for method, params, result in (
+            ("prompts/get", {"name": "pi_greet"}, {"messages": []}),
+            ("resources/read", {"uri": "note:a"}, dict(kept, contents=[])),
+            (
+                "completion/complete",
+                {"ref": ref, "argument": argument},
+                {"completion": {"values": ["c"]}},
+            ),
+        ):
+            result["resultType"] = "complete"
+            id = board.send(method, **params)
+            assert board.answered(error=LOST)[0] == "pi"
+            name, request = board.answered(result)
+            assert name == "cloud" and request["method"] == method
+            asked = request["params"]
+            assert asked.get("name", "greet") == "greet"
+            assert asked.get("ref", {}).get("name", "greet") == "greet"
+            assert board.answer(id) == result
+        assert board.routes()["places"]["pi"]["breaker"] == "open"
 
 
-def test_the_device_and_its_model_are_asked():
-    level = {"battery": 0.9, "temperature_c": 30}
-    options = {"strategy": "resources", "profile": lambda: level, "min_heap": 0}
-    options["tools"] = {"complete": {"elsewhere": "pi:look"}}
-    with Board(routing=options) as board:
-        assert "local" in board.answer(board.call("complete", text="a"))["content"][0]["text"]
-        for key, value in (("battery", 0.05), ("temperature_c", 90)):
-            before = level[key]
-            level[key] = value
-            id = board.call("complete", text="a")
-            assert board.answered()[0] == "pi" and board.answer(id) == DONE
-            level[key] = before
-        # What it says wrongly counts for nothing, what it raises is logged once.
-        level["battery"] = "low"
-        assert "local" in board.answer(board.call("complete", text="a"))["content"][0]["text"]
-        options["profile"] = lambda: 1 // 0
-        board.gw.routing(profile=options["profile"])
-        for _ in range(2):
-            assert "local" in board.answer(board.call("complete", text="a"))["content"][0]["text"]
+def test_an_answer_to_a_question_goes_to_the_one_that_asked():
+    with Board(up=("cloud",)) as board:
+        params = {"name": "pi_log", "arguments": {"n": 1}}
+        id = board.send("tools/call", **params)
+        question = b'{"method":"elicitation/create","params":{"message":"Sure?","mode":"url",'
+        question += b'"url":"https://a.b","elicitationId":"e"}}'
+        asks = b'{"resultType":"input_required","requestState":"s1","inputRequests":{"q":'
+        asks += question + b"}}"
+        assert board.answered(asks)[0] == "cloud"
+        state = board.answer(id)["requestState"]
+        # The first is back, and would be preferred; it does not know the question.
+        board.up = ["pi", "cloud"]
+        board.states()
+        id = board.send("tools/call", requestState=state, inputResponses={}, **params)
+        name, request = board.answered()
+        assert name == "cloud" and request["params"]["requestState"] == "s1"
+        assert board.answer(id) == DONE
+        # Nor is it sent there when the one that asked has gone.
+        id = board.send("tools/call", **params)
+        assert board.answered(asks)[0] == "pi"
+        state = board.answer(id)["requestState"]
+        board.up = ["cloud"]
+        board.states()
+        id = board.send("tools/call", requestState=state, inputResponses={}, **params)
+        assert board.answer(id)["message"] == "pi: not reachable" and not board.got

@@ -25,8 +25,12 @@ LIBRARIES = ["m"]
 def sources(root=_ROOT):
     """C files of the cores: all of c_modules but bindings and what needs MicroPython."""
     files = (root / "c_modules").glob("*/*.c")
-    skip = ("mcpscan", "natmod")
-    return sorted(f for f in files if not f.stem.endswith("_mod") and f.parent.name not in skip)
+    skip = ("mcpscan_console",)
+    return sorted(
+        f
+        for f in files
+        if not f.stem.endswith("_mod") and f.parent.name != "natmod" and f.stem not in skip
+    )
 
 
 def headers(root=_ROOT):

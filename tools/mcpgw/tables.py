@@ -193,7 +193,7 @@ class Table:
             head = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
             if head:
                 name = head[1].replace('"', "").replace("'", "")
-                if key is not None and name == path[-1]:
+                if key is not None and (name + ".").startswith(path[-1] + "."):
                     return number
                 here = name == path[0]
                 if here and not found:

@@ -10,6 +10,7 @@ from mcp_gw.transports import link
 
 from .. import __version__
 from ..ports import PortError
+from . import deliver
 from .lines import lines_of
 from .log import LineJoiner
 from .port import Port
@@ -230,6 +231,7 @@ class Board:
             "time_ms": int(time.time() * 1000),
             "rx": HOST_RX,
             "upstreams": self._names,
+            "deliver": {"calls": deliver.MAX_CALLS, "deflate": True},
             "by": f"mcpgw {__version__}",
         }
         self._send_json(b"h", hello)

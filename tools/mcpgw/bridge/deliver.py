@@ -12,8 +12,17 @@ import binascii
 import json
 import zlib
 
-from mcp_gw.errors import INVALID_PARAMS, GatewayError, NoAnswer, ProtocolError, Unavailable
+from mcp_gw.errors import (
+    INVALID_PARAMS,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNAVAILABLE,
+    GatewayError,
+    NoAnswer,
+    ProtocolError,
+    Unavailable,
+)
 from mcp_gw.protocol.jsontext import items, member, members
+from mcp_gw.route.upstream import error_of
 
 from .calls import dump, error_object, parse, tool_error
 
@@ -184,6 +193,8 @@ class Deliveries:
         except Exception as e:  # somebody waits for the rest of the batch
             self._log.info(f"internal error: {job.key}: {e!r}")
             return key + b',"retry_ms":%d}' % AWAY_MS
+        if not ok and error_of(raw)[0] in (UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT):
+            return key + b',"retry_ms":%d}' % AWAY_MS  # said by a gateway further on
         return key + (b',"result":' if ok else b',"error":') + raw + b"}"
 
 

@@ -84,6 +84,15 @@ class KeyStore:
         with self._lock:
             self._db.execute("DELETE FROM calls WHERE changed < ?", (self._clock() - KEEP_S,))
 
+    def alone(self):
+        """No other process uses this store: what others began and did not end, they never will."""
+        self.together([(self._end_leases, ())])
+
+    def _end_leases(self):
+        self._db.execute(
+            "UPDATE calls SET lease=0 WHERE state='started' AND owner<>?", (self.owner,)
+        )
+
     def begin(self, upstream, key, tool):
         """Claim a key, or learn what became of it.
 

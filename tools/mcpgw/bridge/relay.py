@@ -1,7 +1,6 @@
 """One board's conversations with its upstreams: the bridge's end of channel `u`."""
 
 import asyncio
-import re
 from functools import partial
 from hashlib import sha256
 
@@ -35,6 +34,9 @@ from mcp_gw.protocol.jsontext import member, members, without_member
 from mcp_gw.route.upstream import LISTS, asks, unasked_type
 
 from .calls import dump, error_object, parse, tool_error
+from .deliver import METHOD as DELIVER
+from .deliver import Deliveries, unpack
+from .frames import compact, unescaped, with_members, with_result_type
 
 _MAX_DEPTH = 64
 # A keyed call goes on this many times longer than the board waits, so that its outcome gets known.
@@ -42,16 +44,14 @@ _PATIENCE = 10
 # Frame header and JSON-RPC envelope around a result.
 _OVERHEAD = 256
 _MAX_UNDELIVERED = 64
+# Calls of batches that run at once.
+_MOST_AT_ONCE = 8
 # Requests whose outcome so far is a question: so many are known, should they be cancelled.
 _MAX_ASKED = 256
 _KEYED = "keyed call"
 # Parts of a descriptor that a tool can do without, in the order in which they are left out.
 _DISPENSABLE = (b"icons", b"_meta", b"execution", b"outputSchema", b"title")
 
-_STRING_OR_SPACE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\x00-\x20]+', re.DOTALL)
-# A pair of surrogates, another character by its number, or any other escape.
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u....|.)", re.DOTALL)
-_UNFIT = re.compile(rb"[\x00-\x1f\x7f]")
 _CAPABILITIES = b"io.modelcontextprotocol/clientCapabilities"
 # Requests passed on as they are: the member of params that a header repeats.
 _NAMED = {"prompts/get": b"name", "resources/read": b"uri", "completion/complete": None}
@@ -81,6 +81,8 @@ class Relay:
         self._undelivered = []
         self._asked = {}  # (upstream's name, raw id) -> requestState of an input_required result
         self._lists = {}  # (upstream's name, kind) -> (serial, descriptors)
+        self._deliveries = Deliveries(log)
+        self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
         self._serial = 0
 
     def board_up(self, restarted):
@@ -115,6 +117,7 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deliveries.close()
 
     def message(self, name, line):
         """One message of the board to the upstream `name`. Raises ValueError if it is none."""
@@ -142,6 +145,8 @@ class Relay:
             key = text(line, spans, KEY) if spans[2 * KEY] >= 0 else None
             meta, token = self._span(line, META) or b"{}", self._span(line, TOKEN)
             answer = partial(self._call, upstream, tool, params, meta, key, token)
+        elif method == DELIVER:
+            answer = partial(self._batch, upstream, params)
         elif method in _KINDS:
             answer = partial(self._list, upstream, _KINDS[method], parse(params).get("cursor"))
         elif method in _NAMED:
@@ -235,6 +240,24 @@ class Relay:
         if what == "resources/read" and member(raw, b"ttlMs") is None:
             raw = with_members(raw, _NOT_CACHED)
         return self._fitting(raw, what)
+
+    async def _batch(self, upstream, params):
+        jobs, max_bytes = unpack(params)
+
+        async def execute(job):
+            name = member(job.params, b"name")
+            tool = parse(name) if name else None
+            if not isinstance(tool, str):
+                raise ProtocolError(INVALID_PARAMS, "params.name is missing")
+            extra, can = _split(member(job.params, b"_meta") or b"{}")
+            params = without_member(job.params, b"_meta")
+            async with self._turns:
+                job.begun = True
+                ok, raw = await self._keyed(upstream, tool, params, extra, job.key, None, can)
+            return self._checked(upstream, tool, ok, raw)
+
+        room = min(max_bytes, self._rx() - _OVERHEAD)
+        return True, await self._deliveries.run(jobs, room, execute)
 
     async def _keyed(self, upstream, tool, params, extra, key, on_progress, can):
         # Each round of a call that was asked something is executed once: its answers tell it from
@@ -380,42 +403,3 @@ def _first_text(content):
         if isinstance(part, dict) and isinstance(part.get("text"), str):
             return part["text"]
     return ""
-
-
-def unescaped(raw):
-    """Valid JSON text with characters beyond ASCII as UTF-8 rather than as escapes."""
-    return _ESCAPE.sub(_as_utf8, raw)
-
-
-def _as_utf8(match):
-    escape = match.group()
-    if escape[1:2] != b"u":
-        return escape
-    char = parse(b'"' + escape + b'"')
-    return char.encode() if char >= "\x80" and not "\ud800" <= char < "\ue000" else escape
-
-
-def compact(raw):
-    """Valid JSON text without white space between tokens or bytes that a frame cannot carry."""
-    if not _UNFIT.search(raw):
-        return raw
-
-    def keep(match):
-        found = match[0]
-        return found.replace(b"\x7f", b"\\u007f") if found[:1] == b'"' else b""
-
-    return _STRING_OR_SPACE.sub(keep, raw)
-
-
-def with_result_type(raw):
-    """A result's JSON text with the resultType that the modern revision asks for."""
-    if member(raw, b"resultType") is not None:
-        return raw
-    return with_members(raw, b'"resultType":"complete"')
-
-
-def with_members(raw, added):
-    """The JSON object `raw` with members (JSON text without braces) before its own."""
-    at = raw.index(b"{") + 1
-    comma = b"" if raw[at:].strip() == b"}" else b","
-    return raw[:at] + added + comma + raw[at:]

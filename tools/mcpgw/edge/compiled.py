@@ -145,7 +145,7 @@ def _check_together(document, found):
         at = ("upstreams", upstream)
         if "url" not in row:
             for key in row:
-                if key not in ("offers", "queueable", "expiry_s"):
+                if key not in ("offers", "queueable", "expiry_s", "same_as"):
                     told = f"{key} in [upstreams.{upstream}] needs a url"
                     document.problem((*at, key), told)
         elif row["url"].startswith("https:") and "ca" not in row and row.get("verify", True):
@@ -161,7 +161,7 @@ def _check_together(document, found):
 def compile_config(found):
     """Bytes of the file for a board, from checked sections (dict)."""
     rows = {"v": edge.VERSION}
-    rows.update((section, table) for section, table in found.items() if table)
+    rows.update(found)
     text = json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()
     return text[:-1] + b',"crc":"%08x"}' % crc32(text[:-1])
 

@@ -4,6 +4,7 @@ reference in docs/configuration.md. That mcp_gw/edge.py takes every key of it is
 from mcp_gw.config import limits
 from mcp_gw.protocol.http import parse_url
 from mcp_gw.registry import MAX_NAME, check_name
+from mcp_gw.sntp import split_host
 
 from .fields import Field
 
@@ -30,6 +31,15 @@ def host(text):
     """Raise ValueError unless it can be a host's name or address, without a port."""
     if not text.isascii() or any(c in " /:@[]" for c in text) and text.count(":") < 2:
         raise ValueError("a host name or an address, without port or scheme")
+
+
+def time_server(text):
+    """Raise ValueError unless it is "host" or "host:port"."""
+    try:
+        name, _ = split_host(text)
+    except ValueError:
+        raise ValueError("a host name or an address, with :PORT behind it or without") from None
+    host(name)
 
 
 def token(text):
@@ -149,7 +159,7 @@ DIAL_OUT = {
 }
 TIME = {
     "sntp": Field(
-        "names", "time servers (SNTP) to ask, in order of preference", "none", 1, 253, form=host
+        "names", "time servers to ask (SNTP), in this order", "none", 1, 253, form=time_server
     ),
     "every_s": _number("how often they are asked", "3600", 64, 6 * _DAY_S),
     "upstreams": _flag("believe the Date of upstreams' HTTP answers", "true"),

@@ -1,6 +1,7 @@
 """The boards of the paired gateway: found, named, shown to clients, and kept."""
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
@@ -75,6 +76,7 @@ class Boards:
         self._tasks = set()
         self.links = Links(self)
         self._plain_owner = None
+        self._news = asyncio.Event()  # there is something to write down
         _tell(gateway, "tools_changed", self._tools_changed)
 
     async def run(self):
@@ -204,6 +206,7 @@ class Boards:
         board.up = upstream.up
         board.since = upstream.since = time.time()
         self._cancel(board)
+        self._news.set()
         if board.up:
             self.log.info(f"board {board.name} is there ({board.kind}, {board.where})")
             upstream.shown = True
@@ -285,7 +288,10 @@ class Boards:
                 if str(e) != said:
                     self.log.info(str(e))
                 said = str(e)
-            await asyncio.sleep(_TICK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._news.wait()
+            self._news.clear()
 
     def _note(self, boards):
         """Write down how the boards are; returns the names of those that were forgotten."""

@@ -63,9 +63,9 @@ def pi(
     if check:
         print(f"{found.file} is good: {_summary(found)}")
         return
-    service = _service()
     stream = sys.stderr if log == "-" else open(log, "a", encoding="utf-8")  # noqa: SIM115
-    service.run(found, Log(stream, stamped=log != "-"), stdio)
+    lines = Log(stream, stamped=log != "-")
+    _service(lines).run(found, lines, stdio)
 
 
 @app.command()
@@ -205,7 +205,11 @@ def _store(found):
     return Store(found.store, check=False)
 
 
-def _service():
+def _service(log):
+    from .. import scanning
+
+    if why := scanning.install():
+        log.info(f"the slower scanner is used: {why}")
     try:
         from . import service
     except ModuleNotFoundError as e:

@@ -60,6 +60,7 @@ class Discovery:
 
     serial: bool = True
     mdns: bool = False
+    interfaces: tuple = ()  # addresses of the network interfaces to look at; none: all
     tokens: dict = field(default_factory=dict)  # board's name -> token for what mDNS finds
 
 
@@ -243,6 +244,7 @@ def _discovery(table):
     found = Discovery()
     found.serial = table.flag("serial", found.serial)
     found.mdns = table.flag("mdns", found.mdns)
+    found.interfaces = table.texts("interfaces")
     found.tokens = table.pairs("tokens")
     table.done()
     return found

@@ -237,7 +237,7 @@ def _read(line):
         raise PairingError("its first line lacks name or id")
     hello["name"] = _shown(name)
     for field in ("token", "code"):
-        if isinstance(hello.get(field), str):
+        if isinstance(hello.get(field), str) and hello[field].isascii():
             return hello
     raise PairingError("its first line has no token and no pairing code")
 

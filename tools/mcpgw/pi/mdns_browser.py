@@ -14,23 +14,23 @@ _MAX_PATH = 256
 _LOOK_S = 2.0
 
 
-async def browse(boards, interfaces=None):
-    """Take the boards that announce themselves into `boards`, until cancelled. interfaces: as
-    zeroconf has them; None: all."""
+async def browse(boards):
+    """Take the boards that announce themselves into `boards`, until cancelled."""
     try:
         from zeroconf import InterfaceChoice
         from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
     except ModuleNotFoundError:
         boards.log.info("[discovery] mdns: zeroconf is not installed: pip install 'mcpgw[pi]'")
-        return
+        await asyncio.Event().wait()
     try:
-        zeroconf = AsyncZeroconf(interfaces=interfaces or InterfaceChoice.All)
+        interfaces = list(boards.config.discovery.interfaces) or InterfaceChoice.All
+        zeroconf = AsyncZeroconf(interfaces=interfaces)
     except OSError as e:
         boards.log.info(f"[discovery] mdns: no multicast here ({e}); give boards a url instead")
-        return
+        await asyncio.Event().wait()
     browser = Browser(boards, zeroconf)
+    found = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[browser.told])
     try:
-        found = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[browser.told])
         await browser.run()
     finally:
         await found.async_cancel()

@@ -21,6 +21,7 @@ class Limited(HttpToolsProtocol):
         self._in_head = True
         self._size = 0  # of the head, as far as it has come
         self._refused = False
+        self._moved = False  # a head or a body has ended in the bytes that came last
         self._timer = None
         if len(self.connections) > self.settings["http_connections"]:
             self._refuse(503, "too many connections", b"Retry-After: 2\r\n")
@@ -34,8 +35,9 @@ class Limited(HttpToolsProtocol):
     def data_received(self, data):
         if self._refused:
             return
+        self._moved = False
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and not self._moved:
             self._size += len(data)
             if self._size > self.settings["http_head"]:
                 self._refuse(431, "the head of the request is too long")
@@ -48,6 +50,7 @@ class Limited(HttpToolsProtocol):
 
     def on_headers_complete(self):
         self._in_head = False
+        self._moved = True
         size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
         if size > self.settings["http_head"]:
             self._refuse(431, "the head of the request is too long")
@@ -60,7 +63,7 @@ class Limited(HttpToolsProtocol):
 
     def on_message_complete(self):
         self._within(None)
-        self._in_head = True
+        self._in_head = self._moved = True
         self._size = 0
         if not self._refused:
             super().on_message_complete()

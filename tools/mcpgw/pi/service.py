@@ -49,6 +49,7 @@ class Service:
         self.gateway = PiGateway(config, __version__, log)
         try:
             keys = KeyStore(config.store)
+            keys.alone()
         except Exception as e:
             raise explained(config.store, e) from e
         self.calls = Calls(keys, log)

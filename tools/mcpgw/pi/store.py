@@ -43,7 +43,7 @@ class StoreError(UserError):
 
 def explained(path, error):
     """A StoreError for what SQLite or the system said of the store at `path`."""
-    text = str(error)
+    text = " ".join(str(error).split())
     low = text.lower()
     if "malformed" in low or "not a database" in low or "corrupt" in low:
         what = f"{path} is damaged ({text}): move it away; boards and clients then need new tokens"
