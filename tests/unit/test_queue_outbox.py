@@ -668,3 +668,16 @@ def test_whose_a_call_is():
     board.box.done(board.next(), b"{}", DAY)
     assert board.box.owner(b"key-000001") == (77, True)
     assert board.box.owner(b"key-000002") is None
+
+
+def test_records_of_another_format_take_no_room_for_ever():
+    board = Board()
+    board.put(1)
+    board.ring.append(1, b"key-000002", [bytes((9, 1, 2, 3)) + bytes(40)])
+    board.ring.append(2, b"key-000003", [bytes((1, 1, 2, 3)) + bytes(40)])
+    board.boot()
+    assert board.box.pending == 2
+    assert deliver_all(board) == [1]
+    board.box.expire()
+    assert (board.box.pending, board.box.dropped_calls, board.box.dropped) == (0, 1, 1)
+    assert list(board.box.keys()) == [b"key-000001"]
