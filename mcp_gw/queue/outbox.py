@@ -258,6 +258,7 @@ class Outbox(Records):
         times.begin()
         for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):
             if not self.load(handle):
+                self._drop_foreign(handle, kind)
                 continue
             age, limit = self.age(handle, now)
             if kind == OUTCOME and age == UNKNOWN:
@@ -274,6 +275,16 @@ class Outbox(Records):
         self.look_at = times.uptime + soonest
         for handle in times.unused():
             self.ring.ack(handle)
+
+    def _drop_foreign(self, handle, kind):
+        # A record of another format, if it is not a damaged one.
+        if self.ring.payload(handle) is not None:
+            self.ring.ack(handle)
+        if kind == REQUEST:
+            self.pending -= 1
+            self.dropped_calls += 1
+        else:
+            self.dropped += 1
 
     # Requests about the same thing
 
