@@ -13,9 +13,11 @@ from mcpgw.queue.image import LOST, Image, start_of
 from mcpgw.queue.repair import repair
 
 from mcp_gw.errors import QueueFull
+from mcp_gw.queue import updates
 from mcp_gw.queue.log import NotAQueue
 from mcp_gw.queue.nor_fault import MODES, FaultNor, PowerCut
 from mcp_gw.queue.nor_kept import RamNor
+from mcp_gw.queue.outbox import Outbox
 from mcp_gw.queue.ring import Ring
 
 SIZES = (0, 1, 40, 200, 256, 256, 700, 2000, 3900, 6000)
@@ -195,6 +197,59 @@ def test_dump(tmp_path, capsys):
     path.write_bytes(b"firmware" * 1000 + data + b"more")
     code, out, _ = run(capsys, "dump", path, "--offset", 8000, "--length", len(data))
     assert code == 0 and "12 records" in out
+
+
+def test_what_the_outbox_wrote(tmp_path, capsys):
+    """What is told of the records of a life: every kind and state."""
+    now = [1_800_000_000]
+    dev = RamNor(8)
+
+    def start():
+        ring = Ring(dev)
+        ring.mount()
+        return Outbox(ring, lambda: now[0], lambda: 0, overflow="drop")
+
+    box = start()
+    for n, zone in enumerate(("north", "south", "north")):
+        updates.put(
+            box,
+            b"key-%04d" % n,
+            "office",
+            "set",
+            b'{"n":%d}' % n,
+            expiry_s=60,
+            priority=n,
+            owner=7,
+            sent=n == 1,
+            thing=updates.thing_of("office", "set", zone),
+            policy="latest",
+            merged=None,
+        )
+    item = box.next(0)
+    box.done(item, b'{"content":[]}', 90, failed=True)
+    now[0] = None
+    box = start()
+    box.put(b"key-0009", "office", "log", [b"{}"], 30)
+    path = tmp_path / "queue.img"
+    path.write_bytes(dev.image)
+    code, out, _ = run(capsys, "dump", path, "--json")
+    assert code == 0 and not [row for row in json.loads(out) if "problem" in row], out
+    rows = {(row["kind"], row["key"]): row for row in json.loads(out)}
+    old = rows["outcome", "key-0000"]
+    assert (old["state"], old["owner"], old["attempts"]) == ("superseded", "00000007", 0)
+    assert "queue://key-0002" in old["result"]["content"][0]["text"]
+    done = rows["outcome", "key-0002"]
+    assert (done["state"], done["kept_s"], done["attempts"]) == ("failed", 90, 1)
+    assert done["requested"] == "2027-01-15T08:00:00Z"
+    waits = rows["request", "key-0001"]
+    assert waits["flags"] == ["sent", "update"] and waits["replaces"] is None
+    assert (waits["params"], waits["priority"], waits["marks"]) == ({"n": 1}, 1, 0)
+    began = rows["start", ""]
+    assert began["not_before"] == "2027-01-15T08:00:00Z" and "began" not in began
+    plain = rows["request", "key-0009"]
+    assert plain["start"] == began["start"] and plain["stored"] == "start+0s"
+    code, out, _ = run(capsys, "dump", path)
+    assert code == 0 and "began at an unknown time" in out and "superseded after 0" in out
 
 
 def test_verify_tells_cuts_from_losses(tmp_path, capsys):

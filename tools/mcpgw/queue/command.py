@@ -86,8 +86,8 @@ def _line(row):
         text += f", tried {row['marks']} times" + (" or more" if row["marks"] == 8 else "")
     if "problem" in row:
         return f"{text}, {row['problem']}"
-    if row["kind"] == "dates":
-        return f"{text}, records from {row['dates_from']} on: start at {row['began']}"
+    if row["kind"] == "start":
+        return f"{text} {row['start']}: began {row.get('began', 'at an unknown time')}"
     text += f", {row['upstream']} {row['tool']}, {row['bytes']} bytes, stored {row['stored']}"
     if row["kind"] == "outcome":
         return f"{text}, {row['state']} after {row['attempts']} attempts, kept {row['kept_s']} s"

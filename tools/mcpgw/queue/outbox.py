@@ -4,10 +4,15 @@ import json
 import struct
 from datetime import UTC, datetime
 
-KINDS = {1: "request", 2: "outcome", 3: "dates"}
-STATES = {2: "done", 3: "failed", 4: "expired", 5: "cancelled"}
-_HEADS = {1: 12, 2: 24}
-_FORMAT = 1
+KINDS = {1: "request", 2: "outcome", 3: "start"}
+STATES = dict(
+    enumerate(
+        ("done", "failed", "expired", "cancelled", "dropped", "superseded", "merged"), start=2
+    )
+)
+# Flags of a request.
+_DATED, _UPDATE = 1, 8
+_FLAGS = {2: "sent", 4: "behind", 8: "update", 16: "merge"}
 
 
 def meaning(record):
@@ -27,37 +32,65 @@ def meaning(record):
     said["bytes"] = len(payload)
     try:
         if record.kind == 3:
-            first, unix_s = struct.unpack_from("<II", payload)
-            return said | {"dates_from": first, "began": _when(1, unix_s)}
-        if record.kind in _HEADS:
+            return said | _start(payload)
+        if record.kind in (1, 2):
             return said | _message(record.kind, payload)
     except (struct.error, ValueError) as e:
         return said | {"problem": f"not as the outbox writes it: {e}"}
     return said | {"problem": "of a kind that is not known"}
 
 
+def _start(payload):
+    if len(payload) == 8:  # format 1
+        first, unix_s = struct.unpack("<II", payload)
+        return {"start": first, "began": _when(1, unix_s)}
+    first, unix_s, lasted, after = struct.unpack("<IIII", payload)
+    said = {"start": first, "lasted_s": lasted}
+    if unix_s:
+        said["began"] = _when(1, unix_s)
+    if after:
+        said["not_before"] = _when(1, after)
+    return said
+
+
 def _message(kind, payload):
-    form, dated, upstream, tool, stored, expires = struct.unpack_from("<BBBBII", payload)
-    if form != _FORMAT:
+    form, flags, upstream, tool, stored, expires = struct.unpack_from("<BBBBII", payload)
+    if form not in (1, 2):
         raise ValueError(f"format {form}")
-    at = _HEADS[kind]
-    names = payload[at : at + upstream + tool]
-    if len(names) < upstream + tool:
-        raise ValueError("it ends in the middle")
-    said = {
-        "upstream": names[:upstream].decode(),
-        "tool": names[upstream:].decode(),
-        "stored": _when(dated, stored),
-        "expires_s" if kind == 1 else "kept_s": expires,
-    }
+    said = {}
+    at = 12
+    if form == 2:
+        start, owner = struct.unpack_from("<II", payload, at)
+        at = 20
+        if start:
+            said["start"] = start
+        if owner:
+            said["owner"] = f"{owner:08x}"
+        if kind == 1:
+            said["flags"] = [name for bit, name in _FLAGS.items() if flags & bit]
+        if kind == 1 and flags & _UPDATE:
+            replaces, thing = struct.unpack_from("<I8s", payload, at)
+            at += 12
+            said["replaces"] = replaces or None
+            said["thing"] = thing.hex()
     if kind == 2:
-        asked, limit, attempts, state = struct.unpack_from("<IIHB", payload, 12)
+        asked, limit, attempts, state = struct.unpack_from("<IIHB", payload, at)
+        at += 12
         said["state"] = STATES.get(state, state)
         said["attempts"] = attempts
         said["requested"] = _when(1, asked) if asked else None
         said["expired"] = _when(1, limit) if limit else None
-    said["params" if kind == 1 else "result"] = json.loads(payload[at + upstream + tool :])
-    return said
+    names = payload[at : at + upstream + tool]
+    if len(names) < upstream + tool:
+        raise ValueError("it ends in the middle")
+    return {
+        "upstream": names[:upstream].decode(),
+        "tool": names[upstream:].decode(),
+        "stored": _when(flags & _DATED, stored),
+        "expires_s" if kind == 1 else "kept_s": expires,
+        **said,
+        "params" if kind == 1 else "result": json.loads(payload[at + upstream + tool :]),
+    }
 
 
 def _when(dated, seconds):
