@@ -59,9 +59,6 @@ class PiGateway(Gateway):
         self._said[line] = now
         return True
 
-    def _printed(self, *args, sep=" ", end="\n", file=None, **kw):
-        self._print(*args, sep=sep, end=end, file=file, **kw)
-
     def _capabilities(self, revision):
         out = super()._capabilities(revision)
         if self.batch > 1:
