@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 
 from ..bridge import board as bridge
-from ..bridge.relay import Relay
 from ..ports import PortError, choose_port, find_ports
 from .config import Board
 from .dial_in import DialIn
 from .guard import Board as Principal
 from .link_board import LinkBoard
-from .ours import Ours, Unkeyed
+from .ours import Ours, OwnRelay
 from .store import StoreError
 
 # Under this name a board has this gateway as its upstream: gw.upstream("pi").
@@ -65,7 +64,7 @@ class Links:
             link.send_frame(b"u", to.encode() + b" " + message)
             return True
 
-        upstream.relay = Relay({HERE: ours}, Unkeyed(), deliver, lambda: link.rx, log)
+        upstream.relay = OwnRelay(ours, deliver, lambda: link.rx, log)
         offers = options.offers if options else None
         return boards.add(name, kind, where, identity, upstream, offers)
 
