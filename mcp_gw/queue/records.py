@@ -140,7 +140,12 @@ class Records:
     def age(self, handle, now):
         """(age, lifetime) of the loaded record, see Times.age()."""
         _, flags, _, _, at, limit, start, _ = struct.unpack_from(HEAD, self.head, 0)
-        return self.times.age(flags & DATED, at, start, limit, now), limit
+        times = self.times
+        if flags & DATED and handle[0] >= times.start:
+            age = times.own_age(at)
+            if age is not None:
+                return age, limit
+        return times.age(flags & DATED, at, start, limit, now), limit
 
     def start_of_names(self):
         """Where the names of the loaded request begin."""
@@ -154,7 +159,7 @@ class Records:
         _, flags, n, m, at, limit, start, _ = struct.unpack_from(HEAD, self.head, 0)
         times = self.times
         if not expired:
-            age = times.age(flags & DATED, at, start, limit, now)
+            age, _ = self.age(handle, now)
             if not 0 <= age < limit:
                 if age != HOLD:
                     self.look_at = 0
