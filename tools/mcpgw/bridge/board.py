@@ -74,6 +74,7 @@ class Board:
         self._device = None
         self._rescue = Rescue(0.0)
         self.serving = False
+        self.hello = {}  # what the board said of itself last
         self.rx = _DEFAULT_RX
         self.frames_dropped = 0
 
@@ -257,6 +258,7 @@ class Board:
         if answer["id"] != self._id:
             return  # answer to a bridge before this one
         boot, rx = str(answer["boot"]), int(answer["rx"])
+        self.hello = answer
         self._rescue.answered()
         self._told = False
         restarted = self._boot is not None and boot != self._boot

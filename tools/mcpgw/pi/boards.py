@@ -53,9 +53,10 @@ class Board:
         row = {"kind": self.kind, "where": self.where, "up": self.up, "since": self.since}
         if not self.up:
             row["why"] = self.upstream.why
-        for key in ("version", "pending"):
-            if key in hello:
-                row[key] = hello[key]
+        if "version" in hello:
+            row["version"] = re.sub(r"[^ -~]", "?", str(hello["version"])[:40])
+        if type(hello.get("pending")) is int:
+            row["pending"] = hello["pending"]
         return row
 
 

@@ -203,8 +203,9 @@ class Links:
         boards = self._boards
         board = boards.known.get(name)
         linked = board is None or isinstance(board.upstream, LinkBoard)
-        if not linked or name in boards.config.boards:
-            self._log.info(f"{name} dials in, but it is known by {board.where}: not taken")
+        if not linked or name in boards.config.boards or name in boards.config.servers:
+            told = "a server is called so" if board is None else f"it is known by {board.where}"
+            self._log.info(f"{name} dials in, but {told}: not taken")
             connection.cut()
             return
         if board is None:
