@@ -60,9 +60,14 @@ def pair(
         side = pairing.Here(config, address)
     try:
         if remove:
-            return _remove(side or pairing.here_or_none(), choose_port(port), yes, wait)
+            side = side or pairing.here_or_none()
+        device = choose_port(port)
+        if side is not None:
+            side.borrow(device)
+        if remove:
+            return _remove(side, device, yes, wait)
         wanted = pairing.Wanted(name, ssid, lambda: _password(ssid, password_file))
-        return _pair(side, choose_port(port), wanted, yes, wait)
+        return _pair(side, device, wanted, yes, wait)
     finally:
         if side is not None:
             side.close()

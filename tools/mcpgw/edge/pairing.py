@@ -1,7 +1,9 @@
 """What `mcpgw pair` writes, on the board and at the Pi: decided before anything is written."""
 
+import os
 import re
 import socket
+import time
 from dataclasses import dataclass, field
 
 from .. import UserError
@@ -15,6 +17,9 @@ FORGET = "rm('/mcp-gw-pi.json')"
 # Under this name a board knows the Pi.
 UPSTREAM = "pi"
 _HELLO_S = 2.0
+# How long a service lends a port at most, and may take to let go of it.
+_LOAN_S = 600
+_LET_GO_S = 10
 _LONGEST = 32  # of a board's name at the Pi
 
 
@@ -79,6 +84,17 @@ def name_on(port):
         return None  # what is wrong with the port is told when it is opened in earnest
 
 
+def _in_use(port):
+    """Whether somebody else has a serial port open."""
+    import serial
+
+    try:
+        serial.serial_for_url(port, exclusive=True).close()
+    except (OSError, ValueError):
+        return os.path.exists(port)
+    return False
+
+
 def refuse_paired(files):
     """Raise UserError for a board that is paired already."""
     was = files.part(PAIRED)
@@ -111,9 +127,25 @@ class Here:
         self._address = address
         self._store = Store(self._config.store, check=False)
         self.where = f"{self._config.name}, {self._config.file}"
+        self._borrowed = None
 
     def close(self):
+        if self._borrowed:
+            self._store.lend(self._borrowed, 0)
         self._store.close()
+
+    def borrow(self, port):
+        """Have a service that runs here let go of a serial port until close(). Returns when it has
+        done so, or after some seconds."""
+        from ..pi.boards_command import is_running
+
+        if "://" in port or not is_running(self._config):
+            return
+        self._borrowed = os.path.realpath(port)
+        self._store.lend(self._borrowed, time.time() + _LOAN_S)
+        end = time.monotonic() + _LET_GO_S
+        while _in_use(port) and time.monotonic() < end:
+            time.sleep(0.2)
 
     def plan(self, board, wanted):
         """The Plan for a Found board. Raises UserError."""
@@ -221,6 +253,9 @@ class Elsewhere:
 
     def close(self):
         """Nothing is open."""
+
+    def borrow(self, port):
+        """Nothing here has it."""
 
     def plan(self, board, wanted):
         if not board.about["network"]:
