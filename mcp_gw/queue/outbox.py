@@ -328,7 +328,10 @@ class Outbox(Records):
         return False
 
     def conclude(self, handle, key, state, outcome, ttl_s, now):
-        """Store the outcome of a request, and drop it. False if it is not there (any more)."""
+        """Store the outcome of a request, and drop it. False if it is not there (any more).
+
+        Where there is no room for the outcome it is left out, but for a request that is dropped:
+        then QueueFull is raised."""
         if not self.load(handle):
             return False
         head = self.head
@@ -349,14 +352,22 @@ class Outbox(Records):
         try:
             self.append(OUTCOME, key, [head, names, outcome], now)
         except QueueFull:
-            # Better no outcome than the request sent again.
+            if state == records.DROPPED:
+                raise
+            # Better no outcome than the request sent again. Its own room may do.
+            self._ack_request(handle)
             text = "the outcome (%d bytes) was dropped: the queue is full" % len(outcome)
-            try:
-                self.append(OUTCOME, key, [head, names, texts.result(text, error)], now)
-            except QueueFull:
+            for short in (outcome, texts.result(text, error)):
+                try:
+                    self.append(OUTCOME, key, [head, names, short], now)
+                    break
+                except QueueFull:
+                    pass
+            else:
                 self.dropped += 1
-        self.unfinished = (handle,)
-        self._ack_request(handle)
+        else:
+            self.unfinished = (handle,)
+            self._ack_request(handle)
         self.look_at = min(self.look_at, self.times.uptime + ttl_s)
         if self.told is not None:
             self.told(key)
