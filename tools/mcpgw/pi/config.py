@@ -108,10 +108,6 @@ class Config:
         """Path of the database."""
         return self.state / "pi.sqlite"
 
-    @property
-    def is_loopback(self):
-        return self.host in LOOPBACK
-
 
 def load(path, environment=os.environ):
     """The Config of a file. Raises tables.ConfigError, a UserError."""
