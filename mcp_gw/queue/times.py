@@ -25,6 +25,8 @@ UNKNOWN = const(-2)
 
 # A clock may be set back this many seconds; beyond that, times in the future are not believed.
 _SLACK = const(300)
+# Jumps of the clock that are remembered.
+_ZEROS = const(4)
 # Without a clock, how long the start has lasted is stored again after so many seconds.
 _SAVE_S = const(3600)
 
@@ -50,6 +52,9 @@ class Times:
         self._stale = []  # handles of those that a later one took the place of
         self._first = 0  # the first start that something undated is of, in a pass
         self._saved = 0
+        # Date of this start, as the clock has it, and since which second; the last few, for a
+        # clock that jumps.
+        self._zeros = []
 
     def tick(self):
         """Advance the uptime. Returns the unix time or None."""
@@ -58,7 +63,23 @@ class Times:
         self._at = at
         self.uptime += self._ms // 1000
         self._ms %= 1000
-        return self._clock()
+        now = self._clock()
+        if now is not None:
+            zero = now - self.uptime
+            if not self._zeros or abs(zero - self._zeros[-1][0]) > _SLACK:
+                self._zeros = self._zeros[-_ZEROS:] + [(zero, self.uptime)]
+        return now
+
+    def own_age(self, at):
+        """Seconds since a record of this start that carries the date `at` was stored, by the clock
+        as it was then; None where it is still the same."""
+        if len(self._zeros) > 1:
+            until = self.uptime
+            for zero, since in reversed(self._zeros):
+                if since - _SLACK <= at - zero <= until + _SLACK:
+                    return max(0, self.uptime - (at - zero))
+                until = since
+        return None
 
     def stamp(self, now):
         """What a new record carries: (dated, time, start)."""
@@ -81,8 +102,9 @@ class Times:
         """The payload, where it is time to store it (again), or None."""
         own = self._starts.get(self.start)
         if now is not None:
-            if self.undated and not (own and own[_DATE]):
-                return self.about(now - self.uptime, 0)
+            date = now - self.uptime
+            if self.undated and not (own and abs(own[_DATE] - date) <= _SLACK):
+                return self.about(date, 0)
         elif self._starts and self.uptime - self._saved >= _SAVE_S:
             return self.about(0, own[_AFTER] if own else self.newest())
         return None

@@ -5,6 +5,7 @@ from mcp_gw.errors import QueueFull
 from mcp_gw.queue import updates
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
+from mcp_gw.queue.owners import owner
 from mcp_gw.queue.ring import Ring, TooLarge
 
 DAY = 86400
@@ -296,6 +297,43 @@ def test_dated_once_the_clock_is_known():
     assert board.ring.count == 0
 
 
+def test_a_clock_that_jumps_neither_loses_nor_delivers_late():
+    """Records of this start are as old as it has lasted since, whatever the clock was told."""
+    for jump in (-10 * 365 * DAY, -3 * DAY, -3600, 3600, 3 * DAY, 10 * 365 * DAY):
+        board = Board(sectors=8)
+        board.put(1, expiry_s=1000)
+        board.wait(100)
+        board.now += jump
+        board.wait(100)
+        board.put(2, expiry_s=1000)
+        assert [board.status(n)["state"] for n in (1, 2)] == ["queued", "queued"], jump
+        board.now -= jump
+        board.wait(100)
+        board.put(3, expiry_s=1000)
+        board.wait(650)  # the first is 950 s old
+        assert [board.status(n)["state"] for n in (1, 2, 3)] == ["queued"] * 3, jump
+        board.wait(100)
+        assert [board.status(n)["state"] for n in (1, 2, 3)] == ["expired", "queued", "queued"]
+        assert deliver_all(board) == [2, 3], jump
+
+
+def test_a_date_that_was_wrong_is_put_right():
+    """What was stored before the clock was known is dated anew when the clock jumps."""
+    board = Board(now=None, sectors=8)
+    board.put(1, expiry_s=5000)
+    board.wait(100)
+    board.now = START + 20 * 365 * DAY
+    board.wait(100)
+    board.now = START + 200
+    board.wait(100)
+    board.boot()
+    board.wait(1000)
+    assert board.status(1)["queued_at"] == START
+    assert board.status(1)["state"] == "queued"
+    board.wait(4000)
+    assert board.status(1)["state"] == "expired"
+
+
 def test_clock_set_back_far_means_unknown_age():
     board = Board()
     board.put(1)
@@ -428,6 +466,7 @@ def test_memory_stays_flat():
         item = board.next()
         board.box.retry(item, board.ms)
         board.ms += 1000
+        board.now += 1
         board.box.done(board.next(), b'{"content":[]}', 60)
         board.status(n)
         board.wait(7)
@@ -626,10 +665,10 @@ def test_updates_that_are_merged():
 def test_whose_a_call_is():
     board = Board()
     board.box.put(b"key-000001", "pi", "set", [b"{}"], DAY, owner=77)
-    assert board.box.owner(b"key-000001") == (77, False)
+    assert owner(board.box, b"key-000001") == 77
     board.box.done(board.next(), b"{}", DAY)
-    assert board.box.owner(b"key-000001") == (77, True)
-    assert board.box.owner(b"key-000002") is None
+    assert owner(board.box, b"key-000001") == 77
+    assert owner(board.box, b"key-000002") is None
 
 
 def test_records_of_another_format_take_no_room_for_ever():

@@ -53,9 +53,10 @@ class Board:
         row = {"kind": self.kind, "where": self.where, "up": self.up, "since": self.since}
         if not self.up:
             row["why"] = self.upstream.why
-        for key in ("version", "pending"):
-            if key in hello:
-                row[key] = hello[key]
+        if "version" in hello:
+            row["version"] = re.sub(r"[^ -~]", "?", str(hello["version"])[:40])
+        if type(hello.get("pending")) is int:
+            row["pending"] = hello["pending"]
         return row
 
 
@@ -280,7 +281,13 @@ class Boards:
         said = None
         while True:
             try:
-                gone = await asyncio.to_thread(self._note, list(self.known.values()))
+                known = list(self.known.values())
+                gone, paired, lent = await asyncio.to_thread(self._note, known)
+                self.links.lend(lent)
+                for name, identity, about in paired:
+                    if name not in self.known:
+                        self.log.info(f"board {name} was paired ({about['kind']})")
+                        self.links.remember(name, about["kind"], identity, about.get("where", "?"))
                 for name in gone:
                     self.log.info(f"board {name} was forgotten")
                     await self.drop(name)
@@ -295,8 +302,17 @@ class Boards:
             self._news.clear()
 
     def _note(self, boards):
-        """Write down how the boards are; returns the names of those that were forgotten."""
-        stored = {row[0] for row in self.store.boards()}
+        """Write down how the boards are; returns the names of those that were forgotten, rows
+        (name, identity, about) of those that `mcpgw pair` has added, and the ports that it has
+        borrowed."""
+        rows = self.store.boards()
+        stored = {row[0] for row in rows}
+        here = {board.name for board in boards} | set(self.config.boards)
+        paired = [
+            row[:3]
+            for row in rows
+            if row[0] not in here and row[2].get("kind") in ("dial", "serial")
+        ]
         gone = []
         for board in boards:
             about = board.about()
@@ -308,7 +324,7 @@ class Boards:
             elif about != board.noted or board.name not in stored:
                 self.store.put_board(board.name, board.identity, about)
                 board.noted = about
-        return gone
+        return gone, paired, self.store.lent()
 
 
 def _free(wanted, taken):
