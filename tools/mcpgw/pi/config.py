@@ -105,6 +105,7 @@ class Config:
     discovery: Discovery = field(default_factory=Discovery)
     dial: Dial = field(default_factory=Dial)
     model: object = None
+    environment: dict = field(default_factory=dict, repr=False)  # where its secrets are looked up
 
     @property
     def store(self):
@@ -124,7 +125,7 @@ def load(path, environment=os.environ):
 def from_table(root, file, environment=os.environ):
     """The Config of a whole file's Table."""
     pi = root.table("pi")
-    config = Config(file)
+    config = Config(file, environment=environment)
     config.name = pi.text("name", config.name, NAME, "1 to 32 letters, digits, - and _")
     config.title = pi.text("title", None)
     config.instructions = pi.text("instructions", None)
@@ -196,7 +197,7 @@ def _settings(table):
 
 def _server(table, name, environment):
     server = Server(name)
-    server.url = _url(table)
+    server.url = web_address(table)
     server.command = table.texts("command")
     if bool(server.url) == bool(server.command):
         table.fail(None, "give it a url, or a command that starts it")
@@ -223,7 +224,7 @@ def _server(table, name, environment):
 
 def _board(table, name, environment):
     board = Board(name)
-    board.url = _url(table)
+    board.url = web_address(table)
     board.port = table.text("port", None)
     if bool(board.url) == bool(board.port):
         table.fail(None, "give it a port, or a url")
@@ -263,7 +264,8 @@ def _dial(table):
     return dial
 
 
-def _url(table):
+def web_address(table):
+    """The url of a Table, checked; None where it has none."""
     url = table.text("url", None)
     if url is None:
         return None

@@ -74,6 +74,9 @@ class Service:
             self.model = self._part("model", "Model", log)
             if self.model is None:
                 raise UserError(f"{config.file}: [model]: this installation comes without it")
+        self.web = (
+            self.asgi if self.model is None else self.model.in_front_of(self.asgi, self.guard)
+        )
         self.socket = None
         self._ending = asyncio.Event()
 
@@ -105,7 +108,7 @@ class Service:
         """Serve until end(). stdio: None, or the client_stdio.Client that is served beside."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: report(self.log, context))
-        server = _server(self.asgi, self.config, self.gateway)
+        server = _server(self.web, self.config, self.gateway)
         self.gateway.open(self.asgi)
         works = [
             server.serve([self.socket]),
