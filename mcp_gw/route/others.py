@@ -106,6 +106,10 @@ class Others:
         await upstream.listed(kind, on_row)
         # Others may have been listed meanwhile.
         others, room = self._beside(upstream, kind)
+        if upstream.same_as:
+            from .grouped import alone
+
+            rows = alone(rows, others)
         found = len(rows)
         rows = fitting(rows, others, self._max_rows, room)
         self._rows[kind] = sorted(others + rows, key=lambda row: row[0])
