@@ -18,8 +18,17 @@ _HOUR = 3600.0
 _DAY = 86400.0
 # Seconds without faults at the end of the last day, in which all that waits must get its outcome.
 CALM_S = 1800.0
-# How long the server's calls may wait.
-_EXPIRY_S = {"office": 6 * 3600, "lab": 30 * 3600}
+# By name of the server: seconds for which its calls may wait, for which it is up and down at a
+# time, on average.
+_SERVERS = {
+    "office": (6 * _HOUR, 6 * _HOUR, _HOUR),
+    "lab": (30 * _HOUR, 6 * _HOUR, _HOUR),
+    "archive": (11 * _DAY, 2 * _DAY, 7 * _DAY),
+}
+
+
+# How often each is asked.
+_ASKED = ("office",) * 8 + ("lab",) * 8 + ("archive",)
 
 
 @dataclass
@@ -44,7 +53,7 @@ class Fleet:
         self.world = world = World(seed, keep)
         self.ledger = ledger = Ledger(world, self._exact)
         self._rng = rng = world.stream("fleet")
-        self.servers = [Server(world, name, settings.loss, ledger.executed) for name in _EXPIRY_S]
+        self.servers = [Server(world, name, settings.loss, ledger.executed) for name in _SERVERS]
         self.boards = []
         self.hosts = []
         self._jumpy = set()  # boards whose host's clock is wrong at times
@@ -57,8 +66,9 @@ class Fleet:
             if first // 8 % 2:
                 self._jumpy.update(names[first : first + 8])
         for name, cable in zip(names, self.cables, strict=True):
-            sectors = rng.choice((6, 8, 16, 16))
-            self.boards.append(Board(world, name, cable, ledger, _EXPIRY_S, sectors))
+            sectors = rng.choice((6, 8, 16, 16, 32))
+            expiry_s = {server: int(row[0]) for server, row in _SERVERS.items()}
+            self.boards.append(Board(world, name, cable, ledger, expiry_s, sectors))
 
     def _exact(self, board):
         return board not in self._jumpy
@@ -104,7 +114,7 @@ class Fleet:
             self._later(12 * _HOUR, self._kill_host, host)
             self._later(_DAY, self._set_clock, host)
         for server in self.servers:
-            self._later(6 * _HOUR, self._server_fails, server)
+            self._later(_SERVERS[server.name][1], self._server_fails, server)
         for board, cable in zip(self.boards, self.cables, strict=True):
             board.start()
             self._later(_HOUR, self._plug, cable)
@@ -122,7 +132,7 @@ class Fleet:
         else:
             cable.plug(True)
             flaps = self._rng.random() < 0.4
-            self._later(5.0 if flaps else 15 * 60, self._plug, cable)
+            self._later(5.0 if flaps else 8 * 60, self._plug, cable)
 
     def _power_fails(self, board):
         rng = self._rng
@@ -178,14 +188,15 @@ class Fleet:
 
     def _server_fails(self, server):
         server.set_up(not server.up)
-        self._later(6 * _HOUR if server.up else _HOUR, self._server_fails, server)
+        _, up_s, down_s = _SERVERS[server.name]
+        self._later(up_s if server.up else down_s, self._server_fails, server)
 
     def _call(self, board):
         rng = self._rng
         if board.on:
             for _ in range(rng.choice((1, 1, 1, 1, 1, 1, 1, 2, 3, 12))):
                 size = rng.choice((0, 20, 200, 1000, 2500))
-                board.call(rng.choice(list(_EXPIRY_S)), rng.choice(list(TOOLS)), size)
+                board.call(rng.choice(_ASKED), rng.choice(list(TOOLS)), size)
         self._later(_DAY / self.settings.calls, self._call, board)
 
     def _look(self, board):

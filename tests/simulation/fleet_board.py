@@ -3,10 +3,12 @@
 import builtins
 import json
 import re
+from contextlib import suppress
 
 from cable import BoardIO
 from office import TOOLS
 
+from mcp_gw.compat import ticks_ms
 from mcp_gw.gateway import Gateway
 from mcp_gw.protocol.revisions import BY_NAME, LATEST_LEGACY
 from mcp_gw.protocol.session import Session
@@ -15,9 +17,9 @@ from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.transports.link import decode
 
 _KEY = re.compile(rb'"mcp-gw/key":"([^"]+)"')
-# Seconds between two looks of the gateway: while something is under way, while a host is there
-# and something waits, while one is there, and else.
-_BUSY, _WAITS, _THERE, _ALONE = 0.05, 0.5, 0.9, 30.0
+# Seconds between two looks of the gateway: while something is under way, while a host is there,
+# and else.
+_BUSY, _THERE, _ALONE = 0.05, 0.9, 30.0
 
 
 class Flash(FaultNor):
@@ -143,6 +145,11 @@ class Board:
             except AssertionError as broken:
                 broken.__cause__ = e
 
+    def _run(self, function, *args):
+        """Call it as a part of the running gateway, during which power may fail."""
+        with suppress(PowerCut):
+            return self.process.run(function, *args)
+
     # Work.
 
     def _wake(self):
@@ -152,12 +159,10 @@ class Board:
 
     def _step(self):
         gw = self.gw
-        try:
-            while gw._ready(gw.ports[0]):
+        with suppress(PowerCut):
+            while gw.ready(gw.ports[0]):
                 pass
             gw._tick()
-        except PowerCut:
-            pass
         if self.on:
             self._timer = self.process.call_later(self._pace(), self._step)
 
@@ -165,9 +170,7 @@ class Board:
         hub = self.gw.upstreams
         if self.gw._work or any(up._pending for up in hub.router.upstreams.values()):
             return _BUSY
-        if not self.gw.ports[0].link.up:
-            return _ALONE
-        return _WAITS if hub.forwarder.outbox.pending else _THERE
+        return _THERE if self.gw.ports[0].link.up else _ALONE
 
     def sent(self, line):
         """A line of the board on its way to the host."""
@@ -181,11 +184,9 @@ class Board:
     def _take(self, port, method, params):
         row = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         message = json.dumps(row).encode()
-        try:
-            self.process.run(self.gw._tick)  # what its clocks show is not old
-            self.process.run(self.gw.dispatch.take, port, message, 0, len(message))
-        except PowerCut:
-            pass
+        self._run(self.gw._tick)  # what its clocks show is not old
+        if self.on:
+            self._run(self.gw.dispatch.take, port, message, 0, len(message))
         if self.on:
             self._wake()
 
@@ -211,10 +212,7 @@ class Board:
         if not self.on:
             return
         self._count_dropped()
-        try:
-            self.process.run(self._look)
-        except PowerCut:
-            pass
+        self._run(self._look)
 
     def _look(self):
         for entry in self._ledger.waiting(self.name):
@@ -233,20 +231,10 @@ class Board:
         entry = self._rng.choice(waiting)
         outbox = self.gw.upstreams.forwarder.outbox
         entry.cancelled = True
-        try:
-            done = self.process.run(outbox.cancel, entry.id.encode())
-            self.world.note(self.name, f"{entry}: cancelling: {done}")
-        except PowerCut:
-            pass
+        done = self._run(outbox.cancel, entry.id.encode())
+        self.world.note(self.name, f"{entry}: cancelling: {done}")
 
     def hurry(self):
         """A client asks to sync."""
         if self.on:
-            now = self.process.run(_ticks)
-            self.gw.upstreams.forwarder.hurry(now)
-
-
-def _ticks():
-    from mcp_gw.compat import ticks_ms
-
-    return ticks_ms()
+            self._run(lambda: self.gw.upstreams.forwarder.hurry(ticks_ms()))

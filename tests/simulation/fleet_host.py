@@ -64,9 +64,13 @@ class Host:
             for end in ends:
                 end.tell_states()
 
-        for upstream in upstreams.values():
+        for server in self._servers:
+            upstream = upstreams[server.name]
             upstream.on_state = tell
-            process.spawn(upstream.keep())
+            server.watchers[self.name] = lambda late, up=upstream: process.call_later(
+                late, up.look
+            )
+            process.call_later(1.0, upstream.look)
 
     def _unix(self):
         return self.world.unix() + self.clock_error
