@@ -27,8 +27,11 @@ _NETWORK = (
     "metrics",
     "microdot_mount",
     "pem",
+    "protocol/buffers",  # with protocol/scan the twin of a C module that every firmware has
+    "protocol/client",
     "protocol/header_check",
     "protocol/http",
+    "protocol/scan",
     "protocol/sse",
     "protocol/streamable",
     "queue/nor_fault",  # for tests, which run it on the unix build

@@ -11,6 +11,7 @@ _WHERE = {
     "Model": "infer.model",
     "Param": "params",
     "ProtocolError": "errors",
+    "Queueable": "route.queueable",
     "Stream": "infer.stream",
     "Tokenizer": "infer.tokenizer",
     "ToolError": "errors",

@@ -112,13 +112,13 @@ class Declares:
         """Forward to an upstream MCP server; its tools appear as NAME_TOOL.
 
         url: of its Streamable HTTP endpoint; None: the server that the bridge at the other end of
-        the serial line knows under this name. queueable: names of its tools that may wait in the
-        queue while it cannot be reached; such a call expires after expiry_s seconds (default: the
-        setting queue_expiry_s). sampling: a function(params: dict) -> str or dict, plain or async,
-        that answers the server's requests for sampling in place of the client. offers: what of it
-        clients are shown: some of "tools", "prompts", "resources" (default: all of it over HTTP,
-        tools over a serial line). same_as: name of an upstream declared before that offers the
-        same: clients see one, and requests go to the first that can take them
+        the serial line knows under this name. queueable: its tools that may wait in the queue
+        while it cannot be reached, names or Queueables; such a call expires after expiry_s seconds
+        (default: the setting queue_expiry_s). sampling: a function(params: dict) -> str or dict,
+        plain or async, that answers the server's requests for sampling in place of the client.
+        offers: what of it clients are shown: some of "tools", "prompts", "resources" (default: all
+        of it over HTTP, tools over a serial line). same_as: name of an upstream declared before
+        that offers the same: clients see one, and requests go to the first that can take them
         (docs/routing.md). Further options are HttpUpstream's.
         """
         check_name(name)
@@ -160,9 +160,10 @@ class Declares:
         hub.routing.configure(settings, options)
         return hub.routing
 
-    def queue(self, device=None):
+    def queue(self, device=None, overflow="refuse"):
         """Keep queueable calls in `device` (mcp_gw.queue.nor); default: the board's own queue
-        region.
+        region. overflow: what becomes of a call when there is no room: "refuse" it, or "drop" the
+        oldest of those of a lower priority for it.
 
         Returns the Outbox, or None on a port that has no such region.
         """
@@ -174,9 +175,12 @@ class Declares:
             device = default_device()
             if device is None:
                 return None
+        if overflow not in ("refuse", "drop"):
+            raise ConfigError("queue: overflow is refuse or drop")
         ring = Ring(device)
         ring.mount()
-        outbox = self._hub().forwarder.outbox = Outbox(ring, self.clock.unix)
+        outbox = Outbox(ring, self.clock.unix, overflow=overflow)
+        self._hub().keep(outbox)
         return outbox
 
     def model(self, name, source, **options):

@@ -118,15 +118,15 @@ class Edge:
             upstream.clock = None
         return upstream
 
-    def queue(self, device=None):
-        """Gateway.queue() on the device of [queue]."""
+    def queue(self, device=None, overflow=None):
+        """Gateway.queue() as [queue] has it."""
         row = self.part("queue")
         if device is None and row:
             try:
                 device = _device(row)
             except (OSError, ValueError, MemoryError) as e:
                 self._note("queue: %s; the board's own is used" % e)
-        return self._queue(device)
+        return self._queue(device, overflow or row.get("overflow", "refuse"))
 
     def open(self, *transports, take=None, **options):
         """Gateway.open() of what the configuration says, where the app does not say it.

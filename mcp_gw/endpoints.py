@@ -4,6 +4,7 @@
     GET  /metrics              figures, as Prometheus reads them
     GET  /v1/queue/status      which calls wait for their upstream; ?id=ID: one of them
     POST /v1/queue/sync        deliver them now
+    POST /v1/queue/cancel      ?id=ID: cancel one that waits
     POST /v1/mcp/completions   {"tool": NAME, "arguments": {...}}: call a tool
 
 Answers are JSON but for /metrics; an error is {"error": {"message": TEXT}}, with the JSON-RPC code
@@ -26,9 +27,8 @@ from .protocol.jsontext import joined, loads, members
 from .protocol.revisions import BY_NAME, LATEST_LEGACY
 from .protocol.session import Session
 from .replies import FIELDS, json_answer
+from .route.queue_tools import cancel, figures
 
-# Ids listed by /v1/queue/status; more can be asked for one by one.
-_MOST_IDS = 100
 _STATUS = {
     INVALID_PARAMS: 400,
     INTERNAL_ERROR: 500,
@@ -51,6 +51,7 @@ class Endpoints:
             "/metrics": ("GET", self._metrics),
             "/v1/queue/status": ("GET", self._queue_status),
             "/v1/queue/sync": ("POST", self._queue_sync),
+            "/v1/queue/cancel": ("POST", self._queue_cancel),
             "/v1/mcp/completions": ("POST", self._completions),
         }
 
@@ -114,21 +115,31 @@ class Endpoints:
         if forwarder is None:
             return
         outbox = forwarder.outbox
-        for pair in query.split("&"):
-            name, _, id = pair.partition("=")
-            if name == "id":
-                known = outbox.status(id.encode())
-                if known is None:
-                    _fail(respond, 404, "nothing is known of this id")
-                else:
-                    respond(200, FIELDS, [known])
-                return
-        ids = []
-        for key in outbox.keys():
-            if len(ids) == _MOST_IDS:
-                break
-            ids.append(key.decode())
-        _respond(respond, 200, {"pending": outbox.pending, "dropped": outbox.dropped, "ids": ids})
+        id = _id(query)
+        if id is None:
+            _respond(respond, 200, figures(outbox))
+            return
+        known = outbox.status(id.encode())
+        if known is None:
+            _fail(respond, 404, "nothing is known of this id")
+        else:
+            respond(200, FIELDS, [known])
+
+    def _queue_cancel(self, query, headers, body, respond):
+        forwarder = self._queue(respond)
+        if forwarder is None:
+            return
+        id = _id(query)
+        if id is None:
+            _fail(respond, 400, "which one? ?id=ID")
+            return
+        outbox = forwarder.outbox
+        try:
+            cancel(outbox, id)
+        except ToolError as e:
+            _fail(respond, 404 if outbox.status(id.encode()) is None else 409, str(e))
+            return
+        respond(200, FIELDS, [outbox.status(id.encode()) or b"{}"])
 
     def _queue_sync(self, query, headers, body, respond):
         forwarder = self._queue(respond)
@@ -152,7 +163,9 @@ class Endpoints:
             return
         name = loads(tool, b"\\" in tool)
         hub = gateway.upstreams
-        known = gateway.registry.tools.get(name) or (hub and hub.router.find(name))
+        known = gateway.registry.tools.get(name)
+        if hub and not known:
+            known = hub.router.find(name) or hub.forwarder.own(name)
         if not known:
             _fail(respond, 404, "unknown tool " + name)
             return
@@ -215,6 +228,15 @@ def _call(body, max_depth):
     if found[b"arguments"][:1] != b"{":
         raise ToolError('"arguments" must be an object')
     return tool, found[b"arguments"]
+
+
+def _id(query):
+    """The id that a query names (str), or None."""
+    for pair in query.split("&"):
+        name, _, id = pair.partition("=")
+        if name == "id":
+            return id
+    return None
 
 
 def _fail(respond, status, message, *fields):

@@ -88,7 +88,7 @@ class Gateway(Declares, Tells):
         self._over = False  # the last port's input has ended
         self.clock = Clock()
         self._lines = 0  # handled since the last collection of garbage
-        self._heard = ticks_ms()
+        self.heard = ticks_ms()
         self._print = None
 
     def _hub(self):
@@ -321,14 +321,14 @@ class Gateway(Declares, Tells):
             except Exception as e:
                 self.log_exception(e)  # a line is taken out before it is handled: on to the next
         self._lines += count
-        self._heard = ticks_ms()
+        self.heard = ticks_ms()
         return count
 
     def _tick(self):
         now = ticks_ms()
         if (
             self._lines >= self.config["idle_gc_lines"]
-            and ticks_diff(now, self._heard) >= _QUIET_MS
+            and ticks_diff(now, self.heard) >= _QUIET_MS
         ):
             # Nobody waits for it now; a client that sends its next request at once would.
             self._lines = 0

@@ -86,7 +86,10 @@ class Listening:
                 "missing required client capability",
                 {"requiredCapabilities": {"extensions": {_TASKS: {}}}},
             )
-        tasks = self._gateway.dispatch.tasks
+        gateway = self._gateway
+        tasks = gateway.dispatch.tasks
+        if tasks is None and gateway.upstreams and gateway.upstreams.forwarder.outbox is not None:
+            tasks = gateway.tasks()
         return [id for id in ids if tasks and tasks.find(id, request.session)]
 
     def _end(self, session, id):

@@ -37,6 +37,9 @@ def rows(gateway):
             out.append(("queue_pending", "gauge", "Calls that wait", outbox.pending))
             why = "Outcomes dropped before their time"
             out.append(("queue_dropped_total", "counter", why, outbox.dropped))
+            why = "Calls dropped for others of a higher priority"
+            out.append(("queue_calls_dropped_total", "counter", why, outbox.dropped_calls))
+            out.append(("queue_free_bytes", "gauge", "Room in the queue", outbox.ring.free))
         if hub.routing:
             from .route.routes_rows import rows as routes
 

@@ -15,6 +15,7 @@ from .errors import (
 )
 from .protocol.jsontext import joined, member, members, without_member
 from .protocol.jsonvalue import dumps
+from .protocol.pages import cursor_of
 from .protocol.results import notification
 from .protocol.revisions import TASKS, TASKS_EXTENSION
 from .protocol.server import DEFER
@@ -23,6 +24,7 @@ from .transports.link import random_hex
 EXTENSION = "io.modelcontextprotocol/tasks"
 _RELATED = "io.modelcontextprotocol/related-task"
 _POLL_MS = 500
+_LISTED = 32  # calls in the queue in one page of tasks/list
 _OVER = ("completed", "failed", "cancelled")
 
 
@@ -222,9 +224,13 @@ class Tasks:
         """Seconds since the start: unlike now() it never jumps."""
         return self._gateway.clock.uptime_s
 
-    def find(self, id, session):
-        """The Task with this id that the client of `session` may see, or None."""
+    def find(self, id, session, modern=True):
+        """The Task with this id that the client of `session` may see, or None. modern: where it is
+        one of the queue, the era it is for."""
         task = self._tasks.get(id)
+        hub = self._gateway.upstreams
+        if task is None and hub and hub.forwarder.outbox is not None:
+            return hub.queued().find(id, session, modern)
         return task if task and task.principal == session.principal else None
 
     def begin(self, request, port, tool, params):
@@ -317,8 +323,9 @@ class Tasks:
 
     def _task(self, request, params):
         id = params.get("taskId")
-        task = self.find(id, request.session) if isinstance(id, str) else None
-        if task is None or task.modern != request.revision.modern:
+        modern = request.revision.modern
+        task = self.find(id, request.session, modern) if isinstance(id, str) else None
+        if task is None or task.modern != modern:
             raise ProtocolError(INVALID_PARAMS, "no such task, or it has expired")
         return task
 
@@ -383,14 +390,23 @@ class Tasks:
         return head + [b',"result":{"_meta":{', meta, _more(own), _more(rest), b"}"]
 
     def _list(self, request, buf, spans):
-        self._params(request, buf, spans, "tasks/list", modern=False)
+        params = self._params(request, buf, spans, "tasks/list", modern=False)
+        group, after = cursor_of(params)
         rows = []
-        for id in self._order:
+        for id in () if group else self._order:
             task = self._tasks[id]
             mine = task.session is request.session and not task.request.forgotten
             if mine and not task.modern:
                 rows.append(task.row())
-        return self._server.result(request, [b'"tasks":', dumps(rows)])
+        hub = self._gateway.upstreams
+        more = None
+        if hub and hub.forwarder.outbox is not None:
+            found, more = hub.queued().rows(request.session, after, _LISTED)
+            rows += found
+        parts = [b'"tasks":', dumps(rows)]
+        if more is not None:
+            parts.append(b',"nextCursor":"1-%x"' % more)
+        return self._server.result(request, parts)
 
 
 def _more(data):

@@ -65,7 +65,7 @@ class Tells:
             completes or (self.upstreams and self.upstreams.others)
         ):
             out["completions"] = {}
-        if self._tasks_kept:
+        if self._tasks_kept or (self.upstreams and self.upstreams.forwarder.outbox is not None):
             if revision.features & TASKS:
                 calls = {"tools": {"call": {}}}
                 out["tasks"] = {"list": {}, "cancel": {}, "requests": calls}

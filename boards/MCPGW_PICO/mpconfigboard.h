@@ -34,3 +34,6 @@ void mcpgw_pystack_init(void);
 // Objects whose children are still to be marked. With the port's 64 a gateway's do not fit; the collection
 // then looks through the whole heap again and takes 7 ms rather than 3.
 #define MICROPY_ALLOC_GC_STACK_SIZE             (128)
+
+// Batches of queued calls are compressed.
+#define MICROPY_PY_DEFLATE_COMPRESS             (1)

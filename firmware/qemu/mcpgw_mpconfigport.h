@@ -11,6 +11,8 @@
 #define MICROPY_PY_TIME (1)
 #undef MICROPY_PY_SYS_STDIO_BUFFER
 #define MICROPY_PY_SYS_STDIO_BUFFER (1)
+// Batches of queued calls are compressed.
+#define MICROPY_PY_DEFLATE_COMPRESS (1)
 
 // The machine has neither a clock that knows the date, nor a source of randomness, nor TLS to need it.
 #define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (0)

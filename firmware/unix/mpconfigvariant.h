@@ -9,4 +9,7 @@
 // One byte each; remembers where in its dict a name was found last.
 #define MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE (1024)
 
+// Batches of queued calls are compressed.
+#define MICROPY_PY_DEFLATE_COMPRESS (1)
+
 #include "variants/mpconfigvariant_common.h"

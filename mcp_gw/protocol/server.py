@@ -60,7 +60,7 @@ class Server:
     capabilities: function(revision) -> dict; page_size: items in one page of a list.
     more_tools, more_resources, more_prompts: functions(after) yielding (seq, descriptor), further
     rows of the lists; their numbers are apart from the registry's. older_tools: more_tools for
-    revisions with a handshake.
+    revisions with a handshake; more_methods: function(method) that gives one when asked for.
     """
 
     def __init__(self, registry, info, capabilities, instructions, max_depth, page_size):
@@ -73,7 +73,7 @@ class Server:
         self.spans = new_spans()
         self.capabilities = capabilities
         self.more_tools = self.older_tools = self.more_resources = lambda after: ()
-        self.more_templates = self.more_prompts = self.more_tools
+        self.more_templates = self.more_prompts = self.more_methods = self.more_tools
         self.on_cancelled = None  # function(Request), for notifications/cancelled
         self.counters = Counters()
         self.status = 200  # the HTTP status that the answer just returned goes with
@@ -96,9 +96,10 @@ class Server:
         }
 
     def add_methods(self, methods):
-        """methods: dict of method (JSON bytes) -> function(request, buf, spans), as those here."""
+        """methods: dict of method (JSON bytes) -> function(request, buf, spans). Returns all."""
         for name, call in methods.items():
             self._methods[name] = lambda _, *given, call=call: call(*given)
+        return self._methods
 
     def receive(self, session, buf, lo, hi):
         """Take the message buf[lo:hi].
@@ -169,9 +170,9 @@ class Server:
         revision = request.revision = self._revision(session, request, buf, spans, method)
         if session.check:
             session.check(REQUEST, buf, spans)
-        handler = self._methods.get(method)
+        handler = self._methods.get(method) or self.more_methods(method)
         try:
-            if handler is None:
+            if not handler:
                 raise unknown(method)
             self.counters.request(method)
             lo = spans[2 * TOKEN]
@@ -292,9 +293,7 @@ class Server:
         )
 
     def _instructions(self):
-        if not self.instructions:
-            return b""
-        return b',"instructions":' + dumps(self.instructions)
+        return b',"instructions":' + dumps(self.instructions) if self.instructions else b""
 
     def _ping(self, request, buf, spans):
         _legacy_only(request, b'"ping"')

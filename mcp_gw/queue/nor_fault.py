@@ -69,6 +69,10 @@ class FaultNor(Nor):
 
     Each page program and each sector erase is an operation. flicker: a weak bit may read
     differently at each read, else it keeps its value until the next power_on().
+
+    Worn cells, to be set at any time: `stuck` is a dictionary, address: (mask of the bits, what
+    they read as, whatever is programmed or erased); `unreadable` a list of (start, end) of
+    addresses where reading is an OSError.
     """
 
     def __init__(self, inner, seed=0):
@@ -87,11 +91,17 @@ class FaultNor(Nor):
         # them.
         self.weak = {}
         self._reads_zero = {}
+        # All weak bits are from the first to the second address.
+        self._weak_start = self._weak_end = 0
+        self.stuck = {}
+        self.unreadable = []
 
     @property
     def view(self):
         """The flash's memory, as long as it reads as it is."""
-        return None if self.weak or self.off else self.inner.view
+        if self.weak or self.off or self.stuck or self.unreadable:
+            return None
+        return self.inner.view
 
     def cut(self, at, mode, flicker=False, length=None):
         """Arrange for a cut at the at-th operation from now on; length: of a program's PREFIX."""
@@ -117,12 +127,21 @@ class FaultNor(Nor):
     def read(self, addr, buf):
         if self.off:
             raise PowerCut
+        for start, end in self.unreadable:
+            if addr < end and start < addr + len(buf):
+                raise OSError(5)
         self.inner.read(addr, buf)
-        if self.weak:
-            for at, mask in self.weak.items():
-                if addr <= at < addr + len(buf):
+        for at, (mask, value) in self.stuck.items():
+            if addr <= at < addr + len(buf):
+                buf[at - addr] = buf[at - addr] & ~mask & 0xFF | value & mask
+        end = addr + len(buf)
+        weak = self.weak
+        if weak and addr <= self._weak_end and end > self._weak_start:
+            # The shorter of the two ways to find those that are read.
+            for at in weak if len(weak) < end - addr else range(addr, end):
+                if addr <= at < end and at in weak:
                     zero = self.rng.word() if self.flicker else self._reads_zero.get(at, 0)
-                    buf[at - addr] &= ~(mask & zero) & 0xFF
+                    buf[at - addr] &= ~(weak[at] & zero) & 0xFF
 
     def _program_page(self, addr, data):
         cut = self._operation()
@@ -208,6 +227,11 @@ class FaultNor(Nor):
         return self.operations - 1 == self.cut_at
 
     def _weaken(self, addr, masks):
+        if not self.weak:
+            self._weak_start = addr
+            self._weak_end = 0
+        self._weak_start = min(self._weak_start, addr)
+        self._weak_end = max(self._weak_end, addr + len(masks))
         for mask in masks:
             if mask:
                 self.weak[addr] = self.weak.get(addr, 0) | mask

@@ -9,166 +9,209 @@ import struct
 
 from ..compat import const, ticks_ms
 from ..errors import QueueFull
-from . import layout, texts
+from . import records, texts
+from .records import (
+    BEHIND,
+    DATED,
+    HEAD,
+    HEAD_SIZE,
+    MERGE,
+    MORE,
+    OUTCOME,
+    REQUEST,
+    UPDATE,
+    UPDATE_SIZE,
+    Item,
+    Records,
+    message_at,
+    room_of,
+)
 from .ring import TooLarge
-from .times import DATES, HOLD, UNKNOWN, Times
-from .tries import Tries
-
-REQUEST = const(1)
-OUTCOME = const(2)
-
-_QUEUED = const(0)
-_SENDING = const(1)
-_DONE = const(2)
-_FAILED = const(3)
-_EXPIRED = const(4)
-_CANCELLED = const(5)
-STATES = ("queued", "sending", "done", "failed", "expired", "cancelled")
-
-_FORMAT = const(1)
-# Format, whether dated, lengths of upstream and tool, queued at, expires after; then upstream,
-# tool, message.
-_REQUEST_HEAD = "<BBBBII"
-_REQUEST_SIZE = const(12)
-# Format, whether dated, lengths of upstream and tool, stored at, time to live, queued at, expires
-# at (unix seconds or 0), attempts, state, 0; then upstream, tool, outcome.
-_OUTCOME_HEAD = "<BBBBIIIIHBB"
-_OUTCOME_SIZE = const(24)
+from .times import DATES, HOLD, UNKNOWN
 
 # Seconds between looks for what has expired, unless something is known to expire earlier.
 _LOOK_S = const(60)
 _U32 = const(0xFFFFFFFF)
+LOW = const(0)
+NORMAL = const(1)
+HIGH = const(2)
 
 
-class Item:
-    """A request on its way. key, message: bytes; upstream, tool: str; attempts: how often next()
-    has handed it out since the start, this time included; queued_at, expires_at: unix seconds or
-    None.
-    """
-
-    def __init__(self, handle, key):
-        self.handle = handle
-        self.key = key
-
-
-class Outbox:
+class Outbox(Records):
     """On a mounted Ring; clock() -> unix seconds, or None while unknown; ticks: as
-    compat.ticks_ms.
+    compat.ticks_ms; overflow: what put() does when there is no room: "refuse", or "drop" the
+    oldest requests of lower priority.
 
-    Requests come before outcomes: when the ring is full, put() drops outcomes whose time is up,
-    then the oldest ones (`dropped` counts those whose time was not up). next() or expire() must be
-    called at least once in six days.
+    Requests leave `reserve` bytes of the ring to outcomes, and no more once there is no room:
+    outcomes beyond that give way to them, those whose time is up first, then the oldest (`dropped`
+    counts those whose time was not up; `dropped_calls` counts requests that were dropped). next()
+    or expire() must be called at least once in six days.
     """
 
-    # Bytes of the ring that requests leave to outcomes.
-    RESERVE = 512
-    # Seconds that the outcome of an expired or cancelled request is kept.
+    RESERVE = 512  # bytes, at least; else a sixteenth of the ring
+    # Seconds that the outcome of a request is kept which the outbox itself has ended.
     TTL_S = 86400
+    # None or function(key), called when a request has got its outcome.
+    told = None
+    # Sequence numbers of requests that go into no batch.
+    alone = ()
 
-    def __init__(self, ring, clock, ticks=ticks_ms):
-        self._ring = ring
-        self._times = Times(clock, ticks, ring.next_seq)
-        self._tries = Tries()
-        self._head = bytearray(_OUTCOME_SIZE)
-        # Handle of a request whose outcome is stored, until it is acked.
-        self._concluded = None
-        self.dropped = 0
+    def __init__(self, ring, clock, ticks=ticks_ms, overflow="refuse"):
+        Records.__init__(self, ring, clock, ticks)
+        self.overflow = overflow
+        self.reserve = max(self.RESERVE, ring.capacity // 16)
+        # What conclude() or put() has yet to do, should it have been interrupted.
+        self.unfinished = None
+        self.dropped = self.dropped_calls = 0
         # Uptime at which to look for what has expired.
-        self._look_at = 0
+        self.look_at = 0
+        # No request has a higher priority than this.
+        self._top = HIGH
         last = self._count()
         if last is not None:
-            # A cut between storing an outcome and acking its request: only the last one can be so.
-            request = self._find(REQUEST, last[1])
-            if request is not None and request[0] < last[0]:
-                # The outcome itself may have been torn, and not be there any more after this.
+            unfinished = self._interrupted(last)
+            if unfinished is not None:
+                # What it follows from may have been torn, and not be there any more after this.
                 ring.settle()
                 if self._count() == last:
-                    self._ack_request(request)
+                    self.unfinished = unfinished
+                    self._tick()
 
     def _count(self):
-        # Returns sequence number and key of the last outcome.
+        # Returns handle, kind and key of the last request or outcome.
         last = None
-        self.pending = self._outcome_bytes = 0
-        self._times.clear()
-        for handle, kind, key, length in self._ring.records():
+        self.pending = self.outcome_bytes = 0
+        self.times.clear()
+        ring = self.ring
+        for handle, kind, key, length in ring.records():
+            if kind == DATES:
+                payload = ring.payload(handle)
+                if payload is not None:
+                    self.times.add(handle, payload)
+                continue
             if kind == REQUEST:
                 self.pending += 1
             elif kind == OUTCOME:
-                self._outcome_bytes += layout.padded(len(key) + length)
-                last = handle[0], key
-            elif kind == DATES:
-                payload = self._ring.payload(handle)
-                if payload is not None:
-                    self._times.add(handle, payload)
+                self.outcome_bytes += room_of(ring, len(key) + length)
+            last = handle, kind, key
         return last
+
+    def _interrupted(self, last):
+        # A cut between an append and the ack that goes with it: only the last one can be so.
+        handle, kind, key = last
+        if kind == OUTCOME:
+            old = self.find(key)
+            return None if old is None or old[0] > handle[0] else (old,)
+        if kind == REQUEST and self.load(handle) and self.head[1] & UPDATE:
+            old = self.replaced(handle)
+            if old is not None:
+                self.load(handle)
+                return old, key, self.head[1] & MERGE
+        return None
 
     # Requests
 
-    def put(self, key, upstream, tool, message_parts, expiry_s):
+    def put(
+        self, key, upstream, tool, parts, expiry_s, priority=NORMAL, owner=0, flags=0, update=None
+    ):
         """Accept a call; it is durable on return.
 
-        key: 8 to 32 bytes of ASCII, never used before; upstream, tool: str; message_parts: list of
+        key: 8 to 32 bytes of ASCII, never used before; upstream, tool: str; parts: list of
         bytes-like, the JSON text of the call's params; expiry_s: seconds after which it must not
-        be delivered any more. Raises QueueFull, TooLarge.
+        be delivered any more; owner: a number that says whose it is; flags: SENT or 0; update: see
+        updates.py. Raises QueueFull, TooLarge.
         """
         if not 8 <= len(key) <= 32 or min(key) < 33 or max(key) > 126:
             raise ValueError("a key is 8 to 32 ASCII characters")
         now = self._tick()
         upstream = upstream.encode()
         tool = tool.encode()
-        if len(upstream) > 255 or len(tool) > 255:
+        n, m = len(upstream), len(tool)
+        if n > 255 or m > 255:
             raise TooLarge("a name of more than 255 bytes")
-        dated, at = self._times.stamp(now)
+        if now is None and not self.times.introduced:
+            self._introduce(self.times.about(0, self.newest_date()), now)
+        dated, at, start = self.times.stamp(now)
         expiry_s = min(expiry_s, _U32)
-        head = struct.pack(_REQUEST_HEAD, _FORMAT, dated, len(upstream), len(tool), at, expiry_s)
-        parts = [head, upstream, tool]
-        parts.extend(message_parts)
-        self._append(REQUEST, key, parts, self.RESERVE, now)
+        flags |= dated
+        head = struct.pack(HEAD, records.FORMAT, flags, n, m, at, expiry_s, start, owner)
+        if update is not None:
+            head += update
+        handle = self.append(REQUEST, key, [head, upstream, tool] + parts, now, priority)
         self.pending += 1
-        self._tries.changed()
-        self._look_at = min(self._look_at, self._times.uptime + expiry_s)
+        self._top = max(self._top, priority)
+        self.tries.changed()
+        self.look_at = min(self.look_at, self.times.uptime + expiry_s)
+        if update is not None:
+            old = self.replaced(handle)
+            if old is not None:
+                self.unfinished = old, key, flags & MERGE
+                self._tick()
 
-    def next(self, now_ms, deliverable=None):
-        """The oldest request that may be sent now, or None. It is taken to be on its way until
-        retry() or done().
+    def next(self, now_ms, deliverable=None, upstream=None, most=None):
+        """The request that may be sent now and is of the highest priority, the oldest of several,
+        or None. It is taken to be on its way until retry() or done().
 
         now_ms: ticks; deliverable(upstream name) -> bool leaves out what cannot be sent anyway.
+        upstream, most: for one more to go with others: one of this upstream, and None if it should
+        be one of more than `most` bytes.
         """
         now = self._tick()
-        tries = self._tries
-        if tries.nothing_new(now_ms, now is not None, deliverable):
+        tries = self.tries
+        if upstream is None and tries.nothing_new(now_ms, now is not None, deliverable):
             return None
-        for handle, kind, key, length in self._ring.records():
-            if kind != REQUEST or not tries.may(handle[0], now_ms):
+        ring = self.ring
+        best = None
+        top = found = -1
+        for handle, _, key, length in self.requests():
+            priority = ring.priority
+            top = max(top, priority)
+            if priority <= found or not tries.may(handle[0], now_ms):
                 continue
-            item = self._item(handle, key, length, now)
-            if item is None:
+            item = self.item(handle, key, length, now)
+            if item is None or upstream not in (None, item.upstream):
                 continue
-            if deliverable is not None and not deliverable(item.upstream):
+            if upstream is None and deliverable is not None and not deliverable(item.upstream):
                 tries.waiting.add(item.upstream)
                 continue
-            if self._ring.settle():
-                # Only now is it certain that it is there.
-                tries.changed()
-                return self.next(now_ms, deliverable)
-            if self._was_concluded(handle, key):
+            self.load(handle)
+            if self.head[1] & BEHIND and self._is_behind(handle):
                 continue
-            payload = self._ring.payload(handle)
+            best = item
+            item.length = length
+            found = priority
+            if priority >= self._top:
+                break
+        else:
+            self._top = max(top, LOW)
+        if best is None or most is not None and best.length > most:
+            return None
+        handle = best.handle
+        if ring.settle():
+            # Only now is it certain that it is there.
+            tries.changed()
+            return self.next(now_ms, deliverable, upstream, most)
+        payload = None
+        if not self._was_concluded(handle, best.key):
+            payload = ring.payload(handle)
             if payload is None:
                 self.pending -= 1
-                continue
-            item.message = payload[_REQUEST_SIZE + self._head[2] + self._head[3] :]
-            item.attempts = tries.sent(handle[0])
-            return item
-        return None
+        if payload is None:
+            tries.changed()
+            return self.next(now_ms, deliverable, upstream, most)
+        best.message = payload[message_at(payload) :]
+        marks = ring.marks(handle)
+        ring.mark(handle)
+        best.attempts = tries.sent(handle[0], marks)
+        return best
 
-    def retry(self, item, now_ms):
-        """It could not be delivered: try again later."""
-        self._tries.back_off(item.handle[0], now_ms)
+    def retry(self, item, now_ms, wait_ms=None):
+        """It could not be delivered: try again later; wait_ms: at that time, if given."""
+        self.tries.back_off(item.handle[0], now_ms, wait_ms)
 
     def hurry(self, now_ms):
         """What was put off by retry() may be sent now."""
-        self._tries.hurry(now_ms)
+        self.tries.hurry(now_ms)
 
     def done(self, item, outcome, ttl_s, failed=False):
         """Store the outcome (JSON text of a tool result, bytes) for ttl_s seconds, and drop the
@@ -182,19 +225,24 @@ class Outbox:
             handle, key = item.handle, item.key
         else:
             key = item
-            handle = self._find(REQUEST, key)
+            handle = self.find(key)
         if handle is None:
             return False
-        return self._conclude(handle, key, _FAILED if failed else _DONE, outcome, ttl_s, now)
+        state = records.FAILED if failed else records.DONE
+        return self.conclude(handle, key, state, outcome, ttl_s, now)
 
-    def cancel(self, key):
-        """Drop a request that is not on its way; its outcome says so. False if it cannot be."""
+    def cancel(self, key, sending=False):
+        """Drop a request; its outcome says so. sending: also one that is on its way. False if it
+        cannot be."""
         now = self._tick()
-        handle = self._find(REQUEST, key)
-        if handle is None or self._tries.sending(handle[0]):
+        handle = self.find(key)
+        if handle is None or self.tries.sending(handle[0]) and not sending:
             return False
-        outcome = texts.result("cancelled before it was delivered", True)
-        return self._conclude(handle, key, _CANCELLED, outcome, self.TTL_S, now)
+        text = "cancelled before it was delivered"
+        if self.ring.marks(handle):
+            text = "cancelled; it was sent before, and may have been carried out"
+        outcome = texts.result(text, True)
+        return self.conclude(handle, key, records.CANCELLED, outcome, self.TTL_S, now)
 
     def expire(self, now=None):
         """Give requests past their time an outcome and drop outcomes past theirs. Cheap when there
@@ -203,224 +251,180 @@ class Outbox:
         clock = self._tick()
         if now is None:
             now = clock
-        times = self._times
-        if times.uptime < self._look_at:
+        times = self.times
+        if times.uptime < self.look_at:
             return
         soonest = _LOOK_S
         times.begin()
-        for handle, kind, key, _ in self._ring.records():
-            if kind != REQUEST and kind != OUTCOME or not self._load(handle, kind):
+        for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):
+            if not self.load(handle):
+                self._drop_foreign(handle, kind)
                 continue
-            _, dated, _, _, at, limit = struct.unpack_from(_REQUEST_HEAD, self._head, 0)
-            age = times.age(handle[0], dated, at, now)
+            age, limit = self.age(handle, now)
             if kind == OUTCOME and age == UNKNOWN:
                 # Its time begins again with each start.
                 age = times.uptime
             if age == HOLD or 0 <= age < limit:
                 soonest = min(soonest, limit - age)
             elif kind == OUTCOME:
-                self._drop_outcome(handle)
-            elif not self._tries.sending(handle[0]) and not self._was_concluded(handle, key):
+                self.drop_outcome(handle, key, length)
+            elif not self.tries.sending(handle[0]) and not self._was_concluded(handle, key):
                 text = "expired (age unknown)" if age == UNKNOWN else "expired"
                 outcome = texts.result(text + " before it could be delivered", True)
-                self._conclude(handle, key, _EXPIRED, outcome, self.TTL_S, now)
-        self._look_at = times.uptime + soonest
+                self.conclude(handle, key, records.EXPIRED, outcome, self.TTL_S, now)
+        self.look_at = times.uptime + soonest
         for handle in times.unused():
-            self._ring.ack(handle)
+            self.ring.ack(handle)
 
-    # Looking
-
-    def status(self, key):
-        """What is known of a request, as JSON text (bytes), or None."""
-        request = None
-        for handle, kind, other, length in self._ring.records():
-            if other != key or kind != REQUEST and kind != OUTCOME:
-                continue
-            if kind == OUTCOME:
-                payload = self._ring.payload(handle)
-                if payload is not None:
-                    return self._told(key, payload)
-            elif self._load(handle, kind):
-                request = handle, length
-        if request is None:
-            return None
-        handle, length = request
-        item = self._item(handle, key, length, self._tick(), True)
-        if item is None:
-            return None
-        state = STATES[_SENDING if self._tries.sending(handle[0]) else _QUEUED]
-        known = (key, state, item.tool, item.upstream, item.queued_at, item.expires_at)
-        return texts.about(known, self._tries.attempts(handle[0])) + b"}"
-
-    def keys(self):
-        """Iterate the keys of all that status() knows."""
-        for _, kind, key, _ in self._ring.records():
-            if kind == REQUEST or kind == OUTCOME:
-                yield key
-
-    def _told(self, key, payload):
-        head = struct.unpack_from(_OUTCOME_HEAD, payload, 0)
-        _, _, n, m, _, _, queued, expires, attempts, state, _ = head
-        at = _OUTCOME_SIZE
-        upstream = payload[at : at + n].decode()
-        tool = payload[at + n : at + n + m].decode()
-        known = (key, STATES[state], tool, upstream, queued or None, expires or None)
-        return texts.about(known, attempts) + b',"result":' + payload[at + n + m :] + b"}"
-
-    # Records
-
-    def _load(self, handle, kind):
-        # The fixed part of a record, unchecked, into _head.
-        head = self._head
+    def _drop_foreign(self, handle, kind):
+        # A record of another format, if it is not a damaged one.
+        if self.ring.payload(handle) is not None:
+            self.ring.ack(handle)
         if kind == REQUEST:
-            head = memoryview(head)[:_REQUEST_SIZE]
-        return self._ring.read(handle, head) and self._head[0] == _FORMAT
+            self.pending -= 1
+            self.dropped_calls += 1
+        else:
+            self.dropped += 1
 
-    def _find(self, wanted, key):
-        for handle, kind, other, _ in self._ring.records():
-            if kind == wanted and other == key:
-                return handle
+    # Requests about the same thing
+
+    def update_of(self, handle):
+        """(sequence number of what it takes the place of, thing) of the update that is loaded."""
+        more = bytearray(UPDATE_SIZE)
+        self.ring.read(handle, more, HEAD_SIZE)
+        return struct.unpack("<I8s", more)
+
+    def replaced(self, handle):
+        """Handle of the request whose place an update takes, if it is still there, or None."""
+        self.load(handle)
+        seq = self.update_of(handle)[0]
+        if seq:
+            for old, _, _, _ in self.requests(seq - 1):
+                return old if old[0] == seq else None
         return None
 
-    def _item(self, handle, key, length, now, expired=False):
-        # A request without its message; None if it is none, or must not be sent (any more).
-        if not self._load(handle, REQUEST):
-            return None
-        _, dated, n, m, at, limit = struct.unpack_from(_REQUEST_HEAD, self._head, 0)
-        age = self._times.age(handle[0], dated, at, now)
-        if not expired and not 0 <= age < limit:
-            if age != HOLD:
-                self._look_at = 0
-            return None
-        names = bytearray(min(n + m, length))
-        self._ring.read(handle, names, _REQUEST_SIZE)
-        item = Item(handle, key)
-        try:
-            item.upstream = bytes(names[:n]).decode()
-            item.tool = bytes(names[n:]).decode()
-        except UnicodeError:
-            # Bits have flipped: reading all of it counts and drops it.
-            if self._ring.payload(handle) is None:
-                self.pending -= 1
-            return None
-        item.queued_at = self._times.unix(handle[0], dated, at, now)
-        item.expires_at = None if item.queued_at is None else item.queued_at + limit
-        return item
+    def _is_behind(self, handle):
+        # Whether an older request about the same thing has yet to be finished.
+        thing = self.update_of(handle)[1]
+        for other, _, _, _ in self.requests():
+            if other[0] >= handle[0]:
+                return False
+            if self.load(other) and self.head[1] & UPDATE and self.update_of(other)[1] == thing:
+                return True
+        return False
+
+    # Finishing
 
     def _was_concluded(self, handle, key):
         # An ack that was cut may show one way at one start and the other at the next. Requests of
         # earlier starts are therefore sent only if no outcome is there.
-        if handle[0] >= self._times.boot_seq or self._tries.attempts(handle[0]):
+        if handle[0] >= self.times.start or self.tries.attempts(handle[0]):
             return False
-        self._ring.settle()
-        for _, kind, other_key, _ in self._ring.records(handle[0]):
-            if kind == OUTCOME and other_key == key:
+        self.ring.settle()
+        for _, _, other_key, _ in self.outcomes(handle[0]):
+            if other_key == key:
                 self._ack_request(handle)
                 return True
         return False
 
-    def _conclude(self, handle, key, state, outcome, ttl_s, now):
-        if not self._load(handle, REQUEST):
+    def conclude(self, handle, key, state, outcome, ttl_s, now):
+        """Store the outcome of a request, and drop it. False if it is not there (any more)."""
+        if not self.load(handle):
             return False
-        _, dated, n, m, at, limit = struct.unpack_from(_REQUEST_HEAD, self._head, 0)
+        head = self.head
+        _, flags, n, m, at, limit, start, owner = struct.unpack_from(HEAD, head, 0)
         names = bytearray(n + m)
-        self._ring.read(handle, names, _REQUEST_SIZE)
-        queued = self._times.unix(handle[0], dated, at, now) or 0
+        self.ring.read(handle, names, self.start_of_names())
+        queued = self.times.unix(flags & DATED, at, start, now) or 0
         expires = min(queued + limit, _U32) if queued else 0
-        attempts = min(self._tries.attempts(handle[0]), 0xFFFF)
-        dated, at = self._times.stamp(now)
-        times = (at, min(ttl_s, _U32), queued, expires)
-        head = struct.pack(_OUTCOME_HEAD, _FORMAT, dated, n, m, *times, attempts, state, 0)
-        room = self._ring.max_body - len(key) - len(head) - len(names)
-        error = state != _DONE
+        attempts = self.tries.attempts(handle[0]) or self.ring.marks(handle)
+        dated, at, start = self.times.stamp(now)
+        head = struct.pack(
+            HEAD, records.FORMAT, dated, n, m, at, min(ttl_s, _U32), start, owner
+        ) + struct.pack(MORE, queued, expires, min(attempts, 0xFFFF), state, 0)
+        room = self.ring.max_body - len(key) - len(head) - len(names)
+        error = state != records.DONE
         if len(outcome) > room:
             outcome = texts.shortened(outcome, room, error)
         try:
-            self._append(OUTCOME, key, [head, names, outcome], 0, now)
+            self.append(OUTCOME, key, [head, names, outcome], now)
         except QueueFull:
             # Better no outcome than the request sent again.
             text = "the outcome (%d bytes) was dropped: the queue is full" % len(outcome)
             try:
-                self._append(OUTCOME, key, [head, names, texts.result(text, error)], 0, now)
+                self.append(OUTCOME, key, [head, names, texts.result(text, error)], now)
             except QueueFull:
                 self.dropped += 1
-        self._concluded = handle
+        self.unfinished = (handle,)
         self._ack_request(handle)
-        self._look_at = min(self._look_at, self._times.uptime + ttl_s)
+        self.look_at = min(self.look_at, self.times.uptime + ttl_s)
+        if self.told is not None:
+            self.told(key)
         return True
 
     def _ack_request(self, handle):
-        self._ring.ack(handle)
-        self._concluded = None
+        self.ring.ack(handle)
+        self.unfinished = None
         self.pending -= 1
-        self._tries.forget(handle[0])
+        self.tries.forget(handle[0])
 
     def _tick(self):
-        if self._concluded is not None:
-            self._ack_request(self._concluded)
-        times = self._times
+        times = self.times
         now = times.tick()
-        if now is not None and times.undated:
-            payload = times.dates(now)
+        unfinished = self.unfinished
+        if unfinished is not None:
+            if len(unfinished) == 1:
+                self._ack_request(unfinished[0])
+            else:
+                from .updates import replace
+
+                replace(self, unfinished, now)
+        about = times.due(now)
+        if about is not None:
             try:
-                times.add(self._append(DATES, b"", [payload], 0, now), payload)
+                self._introduce(about, now)
             except QueueFull:
                 # Ages are counted in uptime as long as this start lasts; the next call tries
                 # again.
                 pass
         return now
 
+    def _introduce(self, about, now):
+        self.times.add(self.append(DATES, b"", [about], now), about)
+
     # Room
 
-    def _append(self, kind, key, parts, reserve, now):
-        ring = self._ring
+    def append(self, kind, key, parts, now, priority=NORMAL):
+        """Store a record, in place of others if need be. Returns its handle."""
+        ring = self.ring
         length = len(key) + sum(len(part) for part in parts)
-        size = layout.padded(length)
-        if length <= ring.max_body and size > ring.free - reserve + self._outcome_bytes:
-            raise QueueFull(
-                "the queue is full: %d bytes wanted, %d free of %d, %d kept for outcomes"
-                % (size, ring.free, ring.capacity, reserve)
+        if length > ring.max_body:
+            raise TooLarge(
+                "a record of %d bytes is too large for the queue: %d at most"
+                % (length, ring.max_body)
             )
-        looked = False
+        size = room_of(ring, length)
         while True:
             full = None
-            if length > ring.max_body or size <= ring.free - reserve:
+            if size <= ring.free - (self.kept() if kind == REQUEST else 0):
                 try:
-                    handle = ring.append(kind, key, parts)
+                    handle = ring.append(kind, key, parts, priority)
                     break
                 except TooLarge:
                     raise
                 except QueueFull as e:
                     full = e
-            if not self._drop_an_outcome(now, looked):
-                raise full or QueueFull("the queue is full: %d bytes wanted" % size)
-            looked = True
+            from .overflow import give_way
+
+            give_way(self, kind, size, priority, now, full)
         if kind == OUTCOME:
-            self._outcome_bytes += size
+            self.outcome_bytes += size
         return handle
 
-    def _drop_an_outcome(self, now, looked):
-        # Those whose time is up at first, then the oldest. False if there is none.
-        oldest = None
-        found = False
-        for handle, kind, _, _ in self._ring.records():
-            if kind != OUTCOME:
-                continue
-            if oldest is None:
-                oldest = handle
-                if looked:
-                    break
-            if self._load(handle, kind):
-                _, dated, _, _, at, limit = struct.unpack_from(_REQUEST_HEAD, self._head, 0)
-                if self._times.age(handle[0], dated, at, now) >= limit:
-                    self._drop_outcome(handle)
-                    found = True
-        if oldest is not None and not found:
-            self.dropped += 1
-            self._drop_outcome(oldest)
-        return oldest is not None
+    def kept(self):
+        """Free bytes that requests leave to outcomes."""
+        return max(0, self.reserve - self.outcome_bytes)
 
-    def _drop_outcome(self, handle):
-        before = self._ring.free
-        self._ring.ack(handle)
-        self._outcome_bytes -= self._ring.free - before
+    def drop_outcome(self, handle, key, length):
+        self.ring.ack(handle)
+        self.outcome_bytes -= room_of(self.ring, len(key) + length)

@@ -70,7 +70,8 @@ class Ring(Sectors):
             except QueueFull:
                 self._busy = False
                 raise
-            except FlashError:
+            except FlashError as e:
+                error = e
                 # Mounting again closes off the place; what reads well by then counts as stored.
                 spoiled = self.active
                 self._ready()
@@ -82,7 +83,7 @@ class Ring(Sectors):
             self.count += 1
             self._busy = False
             return seq, addr
-        raise FlashError(5)
+        raise error
 
     def _avoid(self, s):
         # The last record could not be programmed in sector s.

@@ -10,7 +10,7 @@ from .log import BLANK_WEAR, OUT, WEAR_MOST, Log
 from .reader import FlashError
 
 # Erases that a sector of long-lived records may lag behind the others.
-_LAG = const(8)
+_LAG = const(16)
 
 # Numbers in `f`, see ring_twin.py.
 _FLAGS = const(12)
@@ -154,8 +154,6 @@ class Sectors(Log):
 
     def level_wear(self):
         # A sector of long-lived records is not erased: once it lags behind they are moved.
-        if self.free_sectors() < 2:
-            return
         s = self.pick()
         if s < 0:
             return

@@ -22,6 +22,14 @@ def about(known, attempts):
     return text[:-1].encode()
 
 
+def pointer(text, key):
+    """A tool result that refers to another call."""
+    uri = "queue://" + key.decode()
+    link = {"type": "resource_link", "uri": uri, "name": uri[8:], "mimeType": "application/json"}
+    row = {"content": [{"type": "text", "text": text + uri}, link], "isError": False}
+    return json.dumps(row).encode()
+
+
 def result(text, error):
     """A tool result that is one text."""
     return json.dumps({"content": [{"type": "text", "text": text}], "isError": error}).encode()

@@ -11,7 +11,8 @@ _DUE = const(1)
 
 
 class Tries:
-    """In RAM only: after a reset everything may be tried at once. Times are ticks in ms."""
+    """In RAM only: after a reset everything may be tried at once, though how often it was tried
+    before is not forgotten. Times are ticks in ms."""
 
     # Back-off: first and longest; a random part of up to half is left off.
     FIRST_MS = 1000
@@ -67,17 +68,23 @@ class Tries:
             self._due = due
         return False
 
-    def sent(self, seq):
-        """It is on its way now. Returns how often it was, this time included."""
+    def sent(self, seq, before):
+        """It is on its way now. before: how often it was according to flash. Returns how often,
+        this time included."""
         self._idle = False
-        tried = self._tried.setdefault(seq, [0, None])
+        tried = self._tried.setdefault(seq, [before, None])
         tried[_ATTEMPTS] += 1
         tried[_DUE] = None
         return tried[_ATTEMPTS]
 
-    def back_off(self, seq, now):
+    def back_off(self, seq, now, wait_ms=None):
+        """It failed. wait_ms: when to try again, where somebody has said so."""
         tried = self._tried.get(seq)
         if tried is None or tried[_DUE] is not None:
+            return
+        if wait_ms is not None:
+            tried[_DUE] = ticks_add(now, min(wait_ms, self.LONGEST_MS))
+            self._idle = False
             return
         delay = min(self.FIRST_MS << min(tried[_ATTEMPTS] - 1, 16), self.LONGEST_MS)
         delay -= random.getrandbits(10) * delay // 2048

@@ -1,6 +1,6 @@
 """Calls that go to an upstream: sent, waited for, queued where they may wait, delivered later."""
 
-from ..compat import const, ticks_diff
+from ..compat import const, ticks_add, ticks_diff
 from ..errors import (
     INVALID_PARAMS,
     UPSTREAM_TIMEOUT,
@@ -21,6 +21,17 @@ TEMPLATE = (
     b'{"uriTemplate":"queue://{id}","name":"queue","description":"State and outcome of a call that'
     b' waits","mimeType":"application/json"}'
 )
+# Descriptors of the queue's own tools (queue_tools.py).
+TOOLS = (
+    b'{"name":"queue_status","description":"Which calls wait for their upstream and how the queue'
+    b' is; with id, state and outcome of one","inputSchema":{"type":"object","properties":{"id":'
+    b'{"type":"string"}}},"annotations":{"readOnlyHint":true}}',
+    b'{"name":"queue_sync","description":"Deliver the calls that wait now rather than when they'
+    b' are due","inputSchema":{"type":"object"},"annotations":{"idempotentHint":true}}',
+    b'{"name":"queue_cancel","description":"Cancel a call that waits","inputSchema":{"type":'
+    b'"object","properties":{"id":{"type":"string"}},"required":["id"]}}',
+)
+_NAMES = (b"queue_status", b"queue_sync", b"queue_cancel")
 
 
 class Forwarder:
@@ -40,21 +51,23 @@ class Forwarder:
         self.ask_timeout_ms = config["ask_timeout_ms"]
         self._ttl_s = config["outcome_ttl_s"]
         self.most = config["max_calls"]
-        self._log = log
+        self.log = log
         self.work = work
         self._spans = new_spans()
         self._count = 0
         self.mix(b"")
-        self._delivering = None  # the queue's item that is on its way
+        self._delivering = None  # the queue's items that are on their way
         self._looked = 0
         self.outbox = None
+        self.rx = config["max_message"]
+        self.queued = None  # function() -> the Queued
         self.passage = Passage
 
     def begin(self):
         """The gateway begins to serve: what was on its way when it ended last time is not any
         more."""
-        item, self._delivering = self._delivering, None
-        if item is not None:
+        items, self._delivering = self._delivering, None
+        for item in items or ():
             self.outbox.retry(item, self._looked)
 
     def mix(self, entropy):
@@ -68,12 +81,17 @@ class Forwarder:
     def call(self, request, port, buf):
         """Carry out the CALL just received, whose arguments are still spans of `buf`."""
         route = self._router.find(request.name)
+        if route is None and self.own(request.name):
+            from .queue_tools import call
+
+            call(self, request, port, buf)
+            return
         if route is None:
             self.refuse(request, port, INVALID_PARAMS, "unknown tool " + request.name)
             return
         request.begin(self.most, port)
         upstream, name = route.upstream, route.name
-        passage = self.passage(self, request, port, upstream, "tools/call", name, route.expiry_s)
+        passage = self.passage(self, request, port, upstream, "tools/call", name, route.waits)
         passage.begin(buf, self.server.spans)
 
     def forward(self, request, port, buf, method, upstream, name=None, spans=None):
@@ -94,10 +112,23 @@ class Forwarder:
         status = self.outbox.status(uri[8:].encode())
         return status.decode() if status is not None else None
 
+    @property
+    def busy(self):
+        """Whether something of the queue is on its way."""
+        return self._delivering is not None
+
+    def own(self, name):
+        """Whether a tool of this name is the queue's own."""
+        return self.outbox is not None and name.encode() in _NAMES
+
     def hurry(self, now):
         """Deliver what waits in the queue with the next tick, due or not. now: ticks in ms."""
         self.outbox.hurry(now)
-        self._looked = now - _DELIVERY_MS
+        self.look(now)
+
+    def look(self, now):
+        """Look at the queue with the next tick."""
+        self._looked = ticks_add(now, -_DELIVERY_MS)
 
     def tick(self, now):
         """Deliver from the queue. now: ticks in ms."""
@@ -108,28 +139,42 @@ class Forwarder:
         if item is None:
             return
         upstream = self._router.upstreams[item.upstream]
-        self._delivering = item
-
-        def done(ok, raw, err):
-            if self._delivering is item:
-                self._delivered(item, ok, raw, err)
-
+        self._delivering = (item,)
         try:
+            if upstream.deliver:
+                from .deliver import deliver
+
+                if deliver(self, upstream, item, now):
+                    return
             message = _WRAP + item.message + b"}"
             scan(message, 0, len(message), self._spans, 128)
             extra = b'"mcp-gw/key":"' + item.key + b'"'
             parts = spliced(message, self._spans, None, upstream.meta(extra))
+            self.send(upstream, "tools/call", parts, (item,), self._delivered)
+        except Exception as e:
+            self._delivered(item, False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
+
+    def send(self, upstream, method, parts, items, then):
+        """Send a request for `items` of the queue; then(first item, ok, raw, error), as for
+        Passage.done()."""
+        self._delivering = items
+
+        def done(ok, raw, err):
+            if self._delivering is items:
+                then(items[0], ok, raw, err)
+
+        try:
             begin = getattr(upstream, "begin", None)
             if begin is None:
-                self.work(self._send(upstream, [joined(parts)], done))
+                self.work(self._send(upstream, method, [joined(parts)], done))
             else:
-                begin("tools/call", parts, self.timeout_ms, done)
-        except Exception as e:
-            done(False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
+                begin(method, parts, self.timeout_ms, done)
+        except Unavailable as e:
+            done(False, None, e)
 
-    async def _send(self, upstream, parts, done):
+    async def _send(self, upstream, method, parts, done):
         try:
-            ok, raw = await upstream.request("tools/call", parts, self.timeout_ms)
+            ok, raw = await upstream.request(method, parts, self.timeout_ms)
         except Exception as e:
             done(False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
         else:
@@ -140,22 +185,28 @@ class Forwarder:
         return upstream is not None and (upstream.up or not upstream.tells_state)
 
     def _delivered(self, item, ok, raw, err):
+        self.delivered()
+        self.conclude(item, ok, raw, err)
+
+    def delivered(self):
+        """What was on its way has its answer; the next one need not wait."""
         self._delivering = None
-        # The next one need not wait.
         self._looked -= _DELIVERY_MS
+
+    def conclude(self, item, ok, raw, err):
+        """Store the outcome of an item, or have it tried again."""
         failed = not ok
         if failed and err is None:
             code, message = error_of(bytes(raw))
             if code in (UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT):
                 err = Unavailable(message)
             else:
-                text = "%s (%d)" % (message, code)
-                raw = _told(text)
+                raw = _told("%s (%d)" % (message, code))
         elif err is None and self._router.upstreams[item.upstream].asks(raw):
             failed = True
             raw = _told("the tool asks for more input, and nobody waits for this call any more")
         if err is not None:
-            self._log("queue: %s: %s\n" % (item.key.decode(), err))
+            self.log("queue: %s: %s\n" % (item.key.decode(), err))
             self.outbox.retry(item, self._looked)
             return
         try:

@@ -140,6 +140,11 @@ class HttpUpstream(Upstream):
     # The contract of Upstream.
 
     @property
+    def deliver(self):
+        more = (self.capabilities or {}).get("experimental")
+        return more.get("mcp-gw/deliver") if isinstance(more, dict) else None
+
+    @property
     def modern(self):
         return self.client.modern
 

@@ -1,12 +1,13 @@
 """All upstreams of one gateway: which are there, what they offer, what is on its way to them."""
 
-from ..compat import const, sleep_ms
+from ..compat import const, sleep_ms, ticks_diff
 from ..errors import GatewayError
 from ..protocol.framing import new_spans, scan
 from ..protocol.jsonvalue import dumps
-from .forward import TEMPLATE, Forwarder
+from .forward import TEMPLATE, TOOLS, Forwarder
 from .router import Router
 
+_QUIET_MS = const(2000)  # without a message, before flash is erased ahead of need
 _PAUSE_MS = const(1000)  # between two looks at lists of which a server says that they change
 
 
@@ -26,6 +27,8 @@ class Hub:
         self._caps = caps
         self._opened = 0
         self._renewals = {}  # upstream behind a link -> function(kind), see _renewal()
+        self._queued = None
+        self._news = []  # keys of queued calls that have got their outcome
         gateway.server.more_tools = self.router.rows
         gateway.server.older_tools = self.router.older_rows
         gateway.server.more_templates = self._templates
@@ -41,6 +44,43 @@ class Hub:
             self.others = others = Others(self._gateway.registry, *self._caps)
             server.more_prompts = lambda after: others.rows("prompts", after)
             server.more_resources = lambda after: others.rows("resources", after)
+
+    def keep(self, outbox):
+        """There is a queue now."""
+        forwarder = self.forwarder
+        forwarder.outbox = outbox
+        forwarder.queued = self.queued
+        outbox.told = self._news.append
+        self.router.queue = True
+        server = self._gateway.server
+        server.more_tools = lambda after: self._tools(after, self.router.rows)
+        server.older_tools = lambda after: self._tools(after, self.router.older_rows)
+        server.more_methods = self._method
+
+    def queued(self):
+        """The Queued: what clients are told of queued calls."""
+        if self._queued is None:
+            from .queued import Queued
+
+            self._queued = Queued(self._gateway, self.forwarder)
+        return self._queued
+
+    def _method(self, name):
+        """The function of a method that came with queued calls, or None."""
+        if name[:7] != b'"tasks/':
+            return None
+        self._gateway.tasks()
+        return self._gateway.server.add_methods({}).get(name)
+
+    def _tools(self, after, rows):
+        """Further rows of tools/list: the queue's own, then the upstreams'."""
+        for number, row in enumerate(TOOLS, 1):
+            name = row[9 : row.find(b'"', 9)].decode()
+            taken = name in self._gateway.registry.tools or self.router.find(name)
+            if number > after and not taken:
+                yield number, row
+        for row in rows(after):
+            yield row
 
     def _templates(self, after):
         """Further rows of resources/templates/list."""
@@ -91,7 +131,13 @@ class Hub:
         outbox = self.forwarder.outbox
         if outbox is not None and second:
             outbox.expire(self._gateway.clock.unix())
+            if not self.forwarder.busy and ticks_diff(now, self._gateway.heard) > _QUIET_MS:
+                outbox.ring.idle()
         self.forwarder.tick(now)
+        while self._news:
+            key = self._news.pop(0).decode()
+            if self._queued or any(s.subscribed or s.listens for s in self._gateway.sessions):
+                self.queued().tell(key)
 
     def _link_changed(self, name, link):
         for upstream in self.router.upstreams.values():

@@ -66,6 +66,14 @@ class LinkUpstream(Upstream):
     def up(self, value):
         """What the bridge says is what counts."""
 
+    @property
+    def deliver(self):
+        return self.link.deliver if self.link else None
+
+    @property
+    def longest(self):
+        return self.link.peer_rx
+
     def meta(self, extra=b"", can=b"{}"):
         if extra:
             return b"".join((self._meta, can, b",", extra, b"}"))

@@ -2,20 +2,18 @@
 
 from ..errors import (
     INTERNAL_ERROR,
-    QUEUE_FULL,
     RESOURCE_NOT_FOUND,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNAVAILABLE,
     GatewayError,
     NoAnswer,
-    QueueFull,
     Unavailable,
 )
 from ..protocol.framing import META, NAME, PARAMS
 from ..protocol.jsontext import joined, loads, member, one_line, without_member
 from ..protocol.jsonvalue import dumps
 from ..protocol.results import progress
-from ..protocol.revisions import AUDIO, LINKS
+from ..protocol.revisions import AUDIO, LINKS, TASKS
 from .upstream import error_of
 
 _CAPABILITIES = b"io.modelcontextprotocol/clientCapabilities"
@@ -25,8 +23,8 @@ _ASKABLE = ("elicitation", "roots", "sampling")
 
 class Passage:
     """forwarder: the Forwarder; request, port: of the client; method: of the request; name: raw
-    JSON of params.name for the upstream, None to leave it; expiry_s: for how long it may wait in
-    the queue, None: not at all."""
+    JSON of params.name for the upstream, None to leave it; waits: whether it may wait in the
+    queue: seconds, a Queueable, or None: not at all."""
 
     # What most requests do without costs them no RAM.
     key = None
@@ -34,16 +32,17 @@ class Passage:
     again = None  # JSON text of params for further rounds: less _meta and answers
     passed_on = False  # the client has to answer, and will come back
     kept = None  # params for the queue
+    as_task = False  # the client of 2025-11-25 wants a task
     timeout_ms = None  # less than the gateway's own
 
-    def __init__(self, forwarder, request, port, upstream, method, name=None, expiry_s=None):
+    def __init__(self, forwarder, request, port, upstream, method, name=None, waits=None):
         self.forwarder = forwarder
         self.request = request
         self.port = port
         self.upstream = upstream
         self.method = method
         self.name = name
-        self._expiry_s = expiry_s
+        self.waits = waits
 
     def begin(self, buf, spans):
         """Send it; its params are spans of `buf`. Raises ProtocolError."""
@@ -62,10 +61,13 @@ class Passage:
             returned = taken(self, bytes(memoryview(buf)[lo:hi]))
         if self.key is None:
             self.key = getattr(request, "key", None)
-        if self.key is None and self._expiry_s is not None:
+        if self.key is None and self.waits is not None:
             self.key = self.forwarder.new_key()
             if self.forwarder.outbox is not None and returned is None:
-                self.kept = joined(spliced(buf, spans, self.name, b"{" + self._extra() + b"}"))
+                why = self._keep(buf, spans)
+                if why is not None:
+                    self.finish(False, None, Unavailable(why))
+                    return
         if returned is not None:
             parts = [b'{"_meta":', self._meta(), b",", returned[1:]]
         else:
@@ -84,6 +86,23 @@ class Passage:
             request.on_cancel = lambda: upstream.give_up(id)
         except Unavailable as e:
             self.done(False, None, e)
+
+    def _keep(self, buf, spans):
+        """Make what waits in the queue. Returns why it goes there without being sent first (str),
+        or None."""
+        kept = bytes(joined(spliced(buf, spans, self.name, b"{" + self._extra() + b"}")))
+        self.kept = kept
+        if b'"task"' in kept and self.request.revision.features & TASKS:
+            task = member(kept, b"task")
+            if task is not None and task[:1] == b"{":
+                # Durable before the client has its handle.
+                self.kept = without_member(kept, b"task")
+                self.as_task = True
+                return "as asked"
+        if hasattr(self.waits, "waits"):
+            if self.waits.waits(self.forwarder.outbox, self.upstream.name, kept):
+                return "others about the same thing wait for %s" % self.upstream.name
+        return None
 
     def _work(self, steps):
         self.request.on_cancel = self.forwarder.work(steps).cancel
@@ -169,7 +188,7 @@ class Passage:
                 err = NoAnswer(message)
         if err is not None:
             if self.kept is not None:
-                self._queue()
+                self.forwarder.queued().queue(self, err)
                 return
             code = UPSTREAM_TIMEOUT if isinstance(err, NoAnswer) else UPSTREAM_UNAVAILABLE
             self._refuse(code, str(err))
@@ -199,28 +218,12 @@ class Passage:
             parts.extend((head[:-1] if raw[at] == 0x7D else head, raw[at:], b"}"))
         else:
             if not request.revision.modern and self.method != "resources/read":
-                raw = _readable(request.revision, bytes(raw))
+                raw = readable(request.revision, bytes(raw))
             parts.extend((b',"result":', raw, b"}"))
         self.port.answer(parts)
 
     def _refuse(self, code, told):
         self.forwarder.refuse(self.request, self.port, code, told)
-
-    def _queue(self):
-        outbox = self.forwarder.outbox
-        key, expiry_s = self.key, self._expiry_s
-        tool = loads(self.name, b"\\" in self.name)
-        try:
-            outbox.put(key.encode(), self.upstream.name, tool, [self.kept], expiry_s)
-        except QueueFull as e:
-            self._refuse(QUEUE_FULL, str(e))
-            return
-        uri = "queue://" + key
-        told = "%s is not reachable: queued as %s, read %s" % (self.upstream.name, key, uri)
-        link = {"type": "resource_link", "uri": uri, "name": key, "mimeType": "application/json"}
-        rows = [b'"content":', dumps([{"type": "text", "text": told}, link])]
-        row = b'"mcp-gw/queued":' + dumps({"id": key, "uri": uri, "expires_s": expiry_s})
-        self.port.answer(self.forwarder.server.result(self.request, rows, meta=row))
 
 
 def _well_formed(raw):
@@ -229,7 +232,7 @@ def _well_formed(raw):
     return type(error.get("code")) is int and isinstance(error.get("message"), str)
 
 
-def _readable(revision, raw):
+def readable(revision, raw):
     """The JSON text of a result as a client of an older revision can read it."""
     features = revision.features
     if (
@@ -239,9 +242,9 @@ def _readable(revision, raw):
             b'"structuredContent"' in raw and (member(raw, b"structuredContent") or b"{")[0] != 123
         )
     ):
-        from .older import readable
+        from . import older
 
-        return readable(revision, raw)
+        return older.readable(revision, raw)
     return raw
 
 

@@ -12,7 +12,7 @@ from ..protocol.framing import PARAMS, scan
 from ..protocol.jsontext import joined, loads
 from ..transports.link import random_hex
 from .decide import LOCAL, QUEUE, REFUSE
-from .passage import Passage, spliced
+from .passage import Passage
 from .upstream import error_of
 
 HEAD = b'{"jsonrpc":"2.0","method":"","params":'
@@ -72,7 +72,7 @@ class Routed(Passage):
     def may_wait(self):
         """Whether the queue can take it."""
         forwarder = self.forwarder
-        return self._expiry_s is not None and forwarder.outbox is not None and self.bound is None
+        return self.waits is not None and forwarder.outbox is not None and self.bound is None
 
     def go(self):
         """Decide where it goes next, and send it there."""
@@ -187,7 +187,7 @@ class Routed(Passage):
         if not isinstance(self.err, NoAnswer):
             self.upstream = self.first
             if where == QUEUE:
-                self._keep()
+                self._keep_here()
         if self.err is not None and not self.tried:
             why = "%s; then %s" % (self.err, why)
         err = NoAnswer if isinstance(self.err, NoAnswer) else Unavailable
@@ -197,13 +197,16 @@ class Routed(Passage):
         await sleep_ms(pause_ms)
         self.go()
 
-    def _keep(self):
+    def _keep_here(self):
         """Make what waits in the queue, where no place was asked."""
         if self.kept is None:
             self.key = self.key or self.forwarder.new_key()
-            spans = self.routing.scanned(self.message)
-            meta = b"{" + self._extra() + b"}"
-            self.kept = joined(spliced(self.message, spans, self.name, meta))
+            self._keep(self.message, self.routing.scanned(self.message))
+
+    def finish(self, ok, raw, err):
+        if self.place is not None:
+            self._release(None)  # it goes into the queue without having been sent
+        Passage.finish(self, ok, raw, err)
 
 
 def _trouble(ok, raw):

@@ -1,19 +1,23 @@
 """Where a tool lives: which upstream, under which name, and whether a call to it may wait."""
 
+from ..compat import const
 from ..errors import ConfigError
 from ..protocol.jsontext import loads, member, members, one_line, without_member
 from ..protocol.jsonvalue import dumps
 from ..registry import joined_name
 
+# Numbers of rows that are kept for the queue's own tools.
+QUEUE_TOOLS = const(3)
+
 
 class Route:
-    """One upstream's tool: its own name as raw JSON, and for how long a call may wait (None:
-    never)."""
+    """One upstream's tool: its own name as raw JSON, and whether a call may wait: seconds, a
+    Queueable, or None: never."""
 
-    def __init__(self, upstream, name, expiry_s):
+    def __init__(self, upstream, name, waits):
         self.upstream = upstream
         self.name = name
-        self.expiry_s = expiry_s
+        self.waits = waits
 
 
 class Router:
@@ -28,24 +32,32 @@ class Router:
         self._taken = taken  # names of the gateway's own tools
         self._max_tools = max_tools
         self._max_bytes = max_bytes
-        self._queueable = {}  # upstream's name -> {tool's name: expiry_s}
+        self._queueable = {}  # upstream's name -> {tool's name: seconds, or a Queueable}
+        self.queue = False  # whether there is one
         self._routes = {}  # exposed name -> Route
         self._listed = []  # (number, descriptor as JSON bytes, exposed name, upstream), in order
-        self._last = 0  # number given out
+        self._last = QUEUE_TOOLS  # number given out
         self.upstreams = {}
         self.listing = 0  # upstreams that are being asked for their tools
 
     def add(self, upstream, queueable, expiry_s):
-        """queueable: names of the upstream's tools that may wait; their calls expire after
-        expiry_s."""
+        """queueable: of the upstream's tools, those that may wait: names, or Queueables; their
+        calls expire after expiry_s, if nothing else is said."""
         if upstream.name in self.upstreams:
             raise ConfigError("upstream %s is declared twice" % upstream.name)
         self.upstreams[upstream.name] = upstream
-        self._queueable[upstream.name] = {name: expiry_s for name in queueable}
-        # What is declared can be called (and queued) before the upstream was ever reached.
-        for name in queueable:
+        declared = self._queueable[upstream.name] = {}
+        for waits in queueable:
+            name = waits
+            if isinstance(name, str):
+                waits = expiry_s
+            else:
+                name = waits.name
+                waits.expiry_s = waits.expiry_s or expiry_s
+            declared[name] = waits
+            # What is declared can be called (and queued) before the upstream was ever reached.
             exposed = joined_name(upstream.name, name, self._names(upstream, ()))
-            self._routes[exposed] = Route(upstream, dumps(name), expiry_s)
+            self._routes[exposed] = Route(upstream, dumps(name), waits)
 
     def find(self, exposed):
         """The Route behind a name that a client called, or None."""
@@ -134,20 +146,22 @@ class Router:
             if key == b"name":
                 name = raw[lo:hi]
         plain = _plain(name)
-        expiry_s = declared.get(plain)
+        waits = declared.get(plain)
         pieces = []
         prefix = upstream.same_as or upstream.name
         exposed = joined_name(prefix, plain, self._names(upstream, routes))
         for key, start, _, hi in members(raw):
             if key == b"name":
                 pieces.append(b'"name":' + dumps(exposed))
-            elif key == b"outputSchema" and expiry_s is not None:
+            elif waits is not None and key in (b"outputSchema", b"execution"):
                 # A queued call is answered without structured content, which clients would check
                 # against it.
                 pass
             else:
                 pieces.append(raw[start:hi])
-        return exposed, Route(upstream, name, expiry_s), b"{" + b",".join(pieces) + b"}"
+        if waits is not None and self.queue:
+            pieces.append(b'"execution":{"taskSupport":"optional"}')
+        return exposed, Route(upstream, name, waits), b"{" + b",".join(pieces) + b"}"
 
     def _names(self, upstream, routes):
         taken = set(self._taken)

@@ -30,6 +30,11 @@ class Upstream:
 
     # Whether the server speaks 2026-07-28; None until known.
     modern = None
+    # Whether it takes batches of queued calls: {"calls": how many, "deflate": whether compressed},
+    # or None (docs/upstreams.md).
+    deliver = None
+    refused_batches = None  # `deliver` at the time when it did not know them
+    longest = 0xFFFFFF  # message that it takes, in bytes
     # Whether `up` is news from the other end, rather than the memory of the last exchange.
     tells_state = False
 

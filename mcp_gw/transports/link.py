@@ -87,6 +87,7 @@ class Link:
         self._heard = 0
         self._log = b""
         self.peer_rx = 0
+        self.deliver = None  # what the bridge says of batches of queued calls
         self.states = {}
         self.conversations = {}  # upstream's name -> function(buf, start, end) for its messages
 
@@ -155,6 +156,7 @@ class Link:
         new = self.session is None or host["id"] != self.host
         self.peer_rx = int(host["rx"])
         self._names = host["upstreams"]
+        self.deliver = host.get("deliver")
         if new:
             self.session = None  # what is given up now does not concern this bridge
         answer = self.on_hello(host)

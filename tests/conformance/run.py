@@ -1,6 +1,8 @@
 """`make conformance`: the official suites against the fixture server.
 
-python run.py [unix] [pico]     on the unix build over HTTP, on the emulated Pico; default: both
+python run.py [unix] [pico] [asgi]
+
+on the unix build over HTTP, on the emulated Pico, under CPython as `mcpgw pi` serves; default: all
 """
 
 import sys

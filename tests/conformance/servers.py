@@ -36,10 +36,18 @@ def pico():
                 yield url
 
 
-PLACES = {"unix": unix, "pico": pico}
+@contextlib.contextmanager
+def asgi():
+    """CPython, behind uvicorn: how the paired gateway serves."""
+    with _listening(sys.executable, HERE.parent / "asgi_server.py", SERVER) as url:
+        yield url
+
+
+PLACES = {"unix": unix, "pico": pico, "asgi": asgi}
 # Checks that cannot be made in a place, and why.
 BEYOND = {
     "unix": {},
+    "asgi": {},
     "pico": {
         "server-sse-polling: server-sse-disconnect-resume": "a serial port has no streams that "
         "the board could end before the answer",

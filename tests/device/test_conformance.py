@@ -1,5 +1,6 @@
 """The official conformance suites find nothing to object to: the unix build, which listens itself,
-and the emulated Pico behind an HTTP front end. `make conformance` does the same."""
+the emulated Pico behind an HTTP front end, and CPython behind uvicorn. `make conformance` does the
+same."""
 
 import sys
 from collections import Counter

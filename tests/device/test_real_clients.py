@@ -132,6 +132,21 @@ def test_over_http(program, era, folder, server):
 
 
 @pytest.fixture(scope="module")
+def asgi(folder):
+    """The same gateway under CPython, served as `mcpgw pi` does."""
+    with HttpProcess(folder, sys.executable, CLIENTS.parent / "asgi_server.py", APP) as process:
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("program", "era"), pairs(["python_sdk", "typescript_v1", "typescript_v2"])
+)
+def test_over_asgi(program, era, folder, asgi):
+    with HTTPTap(asgi.url) as tap:
+        assert report(program, era, folder, asgi.errors, [tap.url]) == expected(program, era)
+
+
+@pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """A Pico that serves the app."""
     target = targets.make_target("pico", tmp_path_factory.mktemp("pico"))

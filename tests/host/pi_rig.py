@@ -255,5 +255,11 @@ def mcpgw(*arguments, check=True, **more):
 
 def server_table(name, **keys):
     """A [servers.NAME] section."""
-    rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    rows = "".join(f"{key} = {toml(value)}\n" for key, value in keys.items())
     return f"[servers.{name}]\n{rows}"
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)  # texts, numbers and lists of them are written alike

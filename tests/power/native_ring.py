@@ -22,16 +22,20 @@ class _Source(ctypes.Structure):
 _lib = native.library()
 _lib.ring_seek.restype = _lib.ring_checked.restype = ctypes.c_bool
 _lib.ring_crc32.restype = ctypes.c_uint32
-# The source last used, and whose it is: making one takes longer than a scan.
-_last = (None, None, None)
 
 
-def _source(src):
-    global _last
-    if _last[0] is not src:
-        source = _Source()
+class _Bound:
+    """The arguments that a ring calls with, once more: making them takes longer than a scan."""
+
+    def __init__(self, src=None, head=None, f=None):
+        self.src = src
+        self.head = head
+        self.f = f
+        if head is None:
+            return
+        self.source = source = _Source()
         if isinstance(src, memoryview):
-            source.map = ctypes.addressof(ctypes.c_char.from_buffer(src))
+            source.map = _address(src)
             source.limit = len(src)
         else:
             source.limit = 0x7FFFFFFF
@@ -44,32 +48,41 @@ def _source(src):
                 return True
 
             source.read = _READ(read)
-        _last = (src, source, ctypes.byref(source))
-    return _last[2]
+        self.buf = ctypes.c_void_p(_address(head))
+        self.numbers = None if f is None else ctypes.c_void_p(f.buffer_info()[0])
+        self.reference = ctypes.byref(source)
 
 
 def _address(buf):
     return ctypes.addressof(ctypes.c_char.from_buffer(buf))
 
 
+# The last ones, of header() and of the others.
+_bound = [_Bound(), _Bound()]
+
+
+def _bind(which, src, head, f=None):
+    bound = _bound[which]
+    if bound.src is not src or bound.head is not head or bound.f is not f:
+        bound = _bound[which] = _Bound(src, head, f)
+    return bound
+
+
 def header(src, addr, buf):
-    return _lib.ring_header(_source(src), addr, ctypes.c_void_p(_address(buf)))
+    bound = _bind(0, src, buf)
+    return _lib.ring_header(bound.reference, addr, bound.buf)
 
 
 def seek(src, head, f, mode, kinds=None):
-    source = _source(src)
-    numbers = ctypes.c_void_p(f.buffer_info()[0])
-    if not _lib.ring_checked(source, numbers):
-        raise ValueError("wrong numbers")
+    bound = _bind(1, src, head, f)
     if kinds is not None and not kinds:
         return False
     n = len(kinds) if kinds is not None else 0
-    return _lib.ring_seek(source, ctypes.c_void_p(_address(head)), numbers, mode, kinds, n)
+    return _lib.ring_seek(bound.reference, bound.buf, bound.numbers, mode, kinds, n)
 
 
 def scan(src, head, f):
-    source = _source(src)
-    numbers = ctypes.c_void_p(f.buffer_info()[0])
-    if not _lib.ring_checked(source, numbers):
+    bound = _bind(1, src, head, f)
+    if not _lib.ring_checked(bound.reference, bound.numbers):
         raise ValueError("wrong numbers")
-    return _lib.ring_scan(source, ctypes.c_void_p(_address(head)), numbers)
+    return _lib.ring_scan(bound.reference, bound.buf, bound.numbers)

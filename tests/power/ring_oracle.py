@@ -2,15 +2,24 @@
 acked.
 """
 
+import random
+
 import native_ring
 
 from mcp_gw.errors import QueueFull
-from mcp_gw.queue.nor_fault import FaultNor
+from mcp_gw.queue import ring
+from mcp_gw.queue.nor_fault import FaultNor, Rng
 from mcp_gw.queue.nor_kept import RamNor
-from mcp_gw.queue.ring import Ring
 
 KIND = 1
-Ring._core = native_ring
+# What records are made of: bytes of all values.
+_BYTES = random.Random(5).randbytes(40_000)
+
+
+class Ring(ring.Ring):
+    """The ring, fast on the host."""
+
+    _core = native_ring
 
 
 class Oracle:
@@ -19,7 +28,8 @@ class Oracle:
     live: accepted (append returned, or it was there after a write that followed a mount): must be
     there. limbo: an ack of it was cut: may be there or not, until an ack of it returns or, without
     weak bits, until a write has followed a mount. maybe: bodies whose append was cut: may be there
-    or not until a write has followed a mount.
+    or not until a write has followed a mount. marks: times that a record was marked for certain,
+    and at most.
     """
 
     def __init__(self):
@@ -27,7 +37,10 @@ class Oracle:
         self.limbo = {}
         self.maybe = []
         self.gone = set()
+        self.marks = {}
         self.next = 0
+        # Off where bits flip.
+        self.exact = True
 
     def copy(self):
         other = Oracle()
@@ -35,16 +48,19 @@ class Oracle:
         other.limbo = dict(self.limbo)
         other.maybe = list(self.maybe)
         other.gone = set(self.gone)
+        other.marks = dict(self.marks)
         other.next = self.next
+        other.exact = self.exact
         return other
 
     def append(self, ring, size):
         """One append of about `size` bytes. False if the ring is full."""
-        body = b"%06d" % self.next + bytes([self.next & 0xFF]) * size
+        at = self.next * 7 % 4000
+        body = b"%06d" % self.next + _BYTES[at : at + size]
         self.next += 1
         self.maybe.append(body)
         try:
-            handle = ring.append(KIND, body[:6], [body[6:10], body[10:]])
+            handle = ring.append(KIND, body[:6], [body[6:10], body[10:]], body[5] & 3)
         except QueueFull:
             self.maybe.remove(body)
             self.gone.add(body)
@@ -52,6 +68,12 @@ class Oracle:
         self.maybe.remove(body)
         self.live[handle[0]] = body
         return True
+
+    def mark(self, ring, seq):
+        low, high = self.marks.get(seq, (0, 0))
+        self.marks[seq] = (low, min(8, high + 1))
+        assert ring.mark((seq, 0))
+        self.marks[seq] = (min(8, low + 1), min(8, high + 1))
 
     def ack(self, ring, seq):
         body = self.live.pop(seq)
@@ -66,6 +88,7 @@ class Oracle:
         top = 0
         for handle, kind, key, length in ring.records():
             seq = handle[0]
+            priority = ring.priority
             assert seq > top, "records out of order or twice"
             top = seq
             payload = ring.payload(handle)
@@ -74,6 +97,11 @@ class Oracle:
                 continue
             assert (kind, len(payload)) == (KIND, length), (kind, len(payload), length)
             body = key + payload
+            if self.exact and not ring.dev.weak:
+                assert priority == key[5] & 3
+                if seq in self.marks:
+                    low, high = self.marks[seq]
+                    assert low <= ring.marks(handle) <= high
             found[seq] = body
             if seq in self.live:
                 assert self.live[seq] == body, "another record in its place: %d" % seq
@@ -118,10 +146,17 @@ class Oracle:
 
     def work(self, ring, rng, steps, keep=20, largest=400):
         """A stretch of appends and acks, of the oldest and of others, filling the ring now and
-        then.
+        then; one record in 16 is large.
         """
         for _ in range(steps):
-            took = self.append(ring, rng.below(largest))
+            size = rng.below(largest)
+            if not rng.below(16):
+                size = rng.below(ring.max_body - 6)
+            elif not rng.below(8) and self.live:
+                self.mark(ring, list(self.live)[rng.below(len(self.live))])
+            elif not rng.below(8):
+                ring.idle()
+            took = self.append(ring, size)
             while self.live and (not took or len(self.live) > keep):
                 seqs = list(self.live)
                 # The very first is left for long: it must not block anything.
@@ -138,5 +173,31 @@ def power_up(dev):
     return dev
 
 
-def device(image, seed):
-    return FaultNor(RamNor(len(image) // 4096, image), seed)
+class Small(RamNor):
+    """Small sectors and pages: a ring of them wraps in fewer operations."""
+
+    sector_size = 1024
+    page_size = 64
+
+
+class FastRng(Rng):
+    """As many random bits at once as the large erases of the tests take."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self._fast = random.Random(seed)
+
+    def bits(self, n, density):
+        if not 0 < density < 8:
+            return super().bits(n, density)
+        total = 0
+        for digit in (density & 1, density >> 1 & 1, density >> 2):
+            step = self._fast.getrandbits(8 * n)
+            total = total | step if digit else total & step
+        return total
+
+
+def device(image, seed, kind=RamNor):
+    dev = FaultNor(kind(len(image) // kind.sector_size, image), seed)
+    dev.rng = FastRng(seed)
+    return dev

@@ -45,13 +45,13 @@ def test_a_seed_replays_exactly(seed):
 
 
 def _ack_early(self, item, outcome, ttl_s, failed=False):
-    self._ring.ack(item.handle)
+    self.ring.ack(item.handle)
     return _done(self, item, outcome, ttl_s, failed)
 
 
 def _keep(self, handle):
-    self._concluded = None
-    self._tries.forget(handle[0])
+    self.unfinished = None
+    self.tries.forget(handle[0])
 
 
 async def _without_keys(self, upstream, key, tool, send, idempotent, on_progress=None):

@@ -211,7 +211,15 @@ def test_queue():
     gw, wire = board(["forecast"])
     outbox = gw.queue(RamNor(4))
     try:
-        empty = {"pending": 0, "dropped": 0, "ids": []}
+        empty = {
+            "pending": 0,
+            "dropped": 0,
+            "dropped_calls": 0,
+            "overflow": "refuse",
+            "free": outbox.ring.capacity,
+            "capacity": outbox.ring.capacity,
+            "ids": [],
+        }
         assert get(gw, "/v1/queue/status").row == empty
         # The upstream was not there yet, so this one waits.
         asked = complete(gw, {"tool": "office_forecast", "arguments": {"day": 1}})
@@ -220,7 +228,8 @@ def test_queue():
                 break
             gw.poll(wire)
         id = asked.row["_meta"]["mcp-gw/queued"]["id"]
-        assert get(gw, "/v1/queue/status").row == {"pending": 1, "dropped": 0, "ids": [id]}
+        row = get(gw, "/v1/queue/status").row
+        assert (row["pending"], row["ids"]) == (1, [id]) and row["free"] < row["capacity"]
         one = get(gw, "/v1/queue/status", "x=1&id=" + id)
         assert one.status == 200 and one.row["state"] == "queued" and one.row["id"] == id
         assert get(gw, "/v1/queue/status", "id=other").status == 404
@@ -243,6 +252,25 @@ def test_queue():
         assert len(calls) == 2
         wire.answer_upstream(calls[1], {"content": [], "resultType": "complete"})
         assert outbox.pending == 0 and one_of(gw, id)["state"] == "done"
+        asked = Asked(gw, "POST", "/v1/queue/cancel", "id=" + id)
+        assert asked.status == 409 and "done already" in asked.row["error"]["message"]
+    finally:
+        gw.close()
+
+
+def test_cancelling():
+    gw, wire = board(["forecast"])
+    outbox = gw.queue(RamNor(4))
+    outbox.put(b"0123456789abcdef-00", "office", "forecast", [b"{}"], 60)
+    try:
+        asked = Asked(gw, "POST", "/v1/queue/cancel", "x=1&id=0123456789abcdef-00")
+        assert asked.status == 200 and asked.row["state"] == "cancelled" and outbox.pending == 0
+        assert Asked(gw, "POST", "/v1/queue/cancel", "id=other").status == 404
+        assert Asked(gw, "POST", "/v1/queue/cancel").status == 400
+        assert Asked(gw, "GET", "/v1/queue/cancel", "id=other").status == 405
+        # The queue's own tools are there for those without MCP too.
+        row = complete(gw, {"tool": "queue_status", "arguments": {}}).row
+        assert row["structuredContent"]["pending"] == 0
     finally:
         gw.close()
 

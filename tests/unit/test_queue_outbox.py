@@ -2,6 +2,7 @@ import gc
 import json
 
 from mcp_gw.errors import QueueFull
+from mcp_gw.queue import updates
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
 from mcp_gw.queue.ring import Ring, TooLarge
@@ -13,7 +14,8 @@ START = 1_700_000_000
 class Board:
     """A flash device, a clock and the outbox of the present start."""
 
-    def __init__(self, sectors=4, now=START):
+    def __init__(self, sectors=4, now=START, overflow="refuse"):
+        self.overflow = overflow
         self.dev = RamNor(sectors)
         self.now = now
         self.ms = 5
@@ -22,7 +24,7 @@ class Board:
     def boot(self):
         self.ring = Ring(self.dev)
         self.ring.mount()
-        self.box = Outbox(self.ring, lambda: self.now, lambda: self.ms)
+        self.box = Outbox(self.ring, lambda: self.now, lambda: self.ms, self.overflow)
         return self.box
 
     def wait(self, seconds):
@@ -34,9 +36,10 @@ class Board:
             seconds -= step
             self.box.expire()
 
-    def put(self, n, upstream="pi", expiry_s=DAY):
+    def put(self, n, upstream="pi", expiry_s=DAY, **more):
         message = b'{"name":"set","arguments":{"n":%d}}' % n
-        self.box.put(b"key-%06d" % n, upstream, "set", [message[:9], message[9:]], expiry_s)
+        parts = [message[:9], message[9:]]
+        self.box.put(b"key-%06d" % n, upstream, "set", parts, expiry_s, **more)
 
     def status(self, n):
         text = self.box.status(b"key-%06d" % n)
@@ -68,6 +71,7 @@ def test_put_next_done_status():
         "queued_at": START,
         "expires_at": START + DAY,
         "attempts": 0,
+        "priority": 1,
     }
     item = board.next()
     assert (item.key, item.upstream, item.tool, item.attempts) == (b"key-000001", "pi", "set", 1)
@@ -106,7 +110,7 @@ def test_in_order_across_restarts():
     assert deliver_all(board) == list(range(30))
 
 
-def test_back_off_grows_and_ends_with_a_restart():
+def test_back_off_grows_and_what_was_tried_is_known_after_a_restart():
     board = Board()
     board.put(1)
     waited = []
@@ -115,14 +119,22 @@ def test_back_off_grows_and_ends_with_a_restart():
         start = board.ms
         board.box.retry(item, board.ms)
         assert board.status(1)["state"] == "queued"
-        while board.next(lambda _: False) is None and not board.box._tries.may(1, board.ms):
+        while board.next(lambda _: False) is None and not board.box.tries.may(1, board.ms):
             board.ms += 250
         waited.append(board.ms - start)
     assert 500 <= waited[0] <= 1000 and 1000 <= waited[1] <= 2000
     assert 150_000 <= waited[10] <= 300_000 and 150_000 <= waited[11] <= 300_000
     assert board.next().attempts == 13
+    # Flash counts to 8; it may be tried at once, and the back-off goes on where it was.
     board.boot()
-    assert board.next().attempts == 1
+    assert board.status(1)["attempts"] == 8 and board.status(1)["state"] == "queued"
+    item = board.next()
+    assert item.attempts == 9
+    board.box.retry(item, board.ms)
+    board.ms += 100_000
+    assert board.next() is None
+    board.ms += 200_000
+    assert board.next().attempts == 10
 
 
 def test_backing_off_does_not_hold_up_the_others():
@@ -201,13 +213,63 @@ def test_unknown_age_is_never_executed():
     board = Board(now=None)
     board.put(1)
     board.boot()
-    assert board.next() is None
+    board.box.expire()
+    # The clock may become known, and say that it is young enough.
+    assert board.next() is None and board.status(1)["state"] == "queued"
     board.now = START
     assert board.next() is None
     board.box.expire()
     status = board.status(1)
     assert status["state"] == "expired"
     assert "age unknown" in status["result"]["content"][0]["text"]
+
+
+def test_a_date_from_before_bounds_an_unknown_age():
+    board = Board()
+    board.put(1, expiry_s=10 * DAY)
+    board.wait(100)
+    board.put(2, expiry_s=10)
+    for start in range(2):
+        # The dates that tell of it may be gone by then.
+        board.boot()
+        board.now = None
+        board.put(3 + 2 * start, expiry_s=1000)
+        board.put(4 + 2 * start, expiry_s=300)
+    for n in (1, 2):
+        board.box.cancel(b"key-%06d" % n)
+    board.boot()
+    board.now = START + 500
+    # 400 s have passed since the last date known before them.
+    assert deliver_all(board) == [3, 5]
+    board.box.expire()
+    for n in (4, 6):
+        status = board.status(n)
+        assert status["state"] == "expired"
+        assert "age unknown" in status["result"]["content"][0]["text"]
+
+
+def test_without_a_clock_uptime_counts_across_restarts():
+    board = Board(now=None)
+    board.put(1, expiry_s=20_000)
+    board.put(2, expiry_s=60_000)
+    board.wait(7300)
+    for _ in range(2):
+        board.boot()
+        board.wait(7300)
+        assert board.next() is None
+    # At least 3 * 7200 s and a bit.
+    board.box.expire()
+    status = board.status(1)
+    assert status["state"] == "expired"
+    assert "unknown" not in status["result"]["content"][0]["text"]
+    assert board.status(2)["state"] == "queued"
+    board.boot()
+    board.wait(40_000)
+    assert board.status(2)["state"] == "expired" and board.box.pending == 0
+    board.wait(DAY)
+    board.boot()
+    board.wait(2 * DAY)
+    assert board.ring.count <= 1
 
 
 def test_dated_once_the_clock_is_known():
@@ -232,6 +294,43 @@ def test_dated_once_the_clock_is_known():
     # The record with the date goes with the last it dates.
     board.wait(4 * DAY)
     assert board.ring.count == 0
+
+
+def test_a_clock_that_jumps_neither_loses_nor_delivers_late():
+    """Records of this start are as old as it has lasted since, whatever the clock was told."""
+    for jump in (-10 * 365 * DAY, -3 * DAY, -3600, 3600, 3 * DAY, 10 * 365 * DAY):
+        board = Board(sectors=8)
+        board.put(1, expiry_s=1000)
+        board.wait(100)
+        board.now += jump
+        board.wait(100)
+        board.put(2, expiry_s=1000)
+        assert [board.status(n)["state"] for n in (1, 2)] == ["queued", "queued"], jump
+        board.now -= jump
+        board.wait(100)
+        board.put(3, expiry_s=1000)
+        board.wait(650)  # the first is 950 s old
+        assert [board.status(n)["state"] for n in (1, 2, 3)] == ["queued"] * 3, jump
+        board.wait(100)
+        assert [board.status(n)["state"] for n in (1, 2, 3)] == ["expired", "queued", "queued"]
+        assert deliver_all(board) == [2, 3], jump
+
+
+def test_a_date_that_was_wrong_is_put_right():
+    """What was stored before the clock was known is dated anew when the clock jumps."""
+    board = Board(now=None, sectors=8)
+    board.put(1, expiry_s=5000)
+    board.wait(100)
+    board.now = START + 20 * 365 * DAY
+    board.wait(100)
+    board.now = START + 200
+    board.wait(100)
+    board.boot()
+    board.wait(1000)
+    assert board.status(1)["queued_at"] == START
+    assert board.status(1)["state"] == "queued"
+    board.wait(4000)
+    assert board.status(1)["state"] == "expired"
 
 
 def test_clock_set_back_far_means_unknown_age():
@@ -339,7 +438,7 @@ def test_many_days_leave_nothing_behind():
         board.wait(DAY // 3)
     deliver_all(board)
     board.wait(2 * DAY)
-    assert board.ring.count == 0 and board.box._outcome_bytes == 0 and board.box.pending == 0
+    assert board.ring.count == 0 and board.box.outcome_bytes == 0 and board.box.pending == 0
 
 
 def test_a_name_too_long_for_its_field_is_refused():
@@ -366,6 +465,7 @@ def test_memory_stays_flat():
         item = board.next()
         board.box.retry(item, board.ms)
         board.ms += 1000
+        board.now += 1
         board.box.done(board.next(), b'{"content":[]}', 60)
         board.status(n)
         board.wait(7)
@@ -377,3 +477,207 @@ def test_memory_stays_flat():
             gc.collect()
             used.append(gc.mem_alloc())
     assert used[1] == used[2] == used[3], used
+
+
+def test_by_priority_then_by_age():
+    board = Board()
+    for n in range(9):
+        board.put(n, priority=(1, 0, 2)[n % 3])
+    board.boot()
+    first = board.next()
+    assert first.key == b"key-000002" and board.status(2)["priority"] == 2
+    board.box.retry(first, board.ms)
+    # What backs off holds up nobody.
+    item = board.next()
+    assert item.key == b"key-000005"
+    board.put(9, priority=2)
+    board.box.done(item, b"{}", DAY)
+    board.ms += 1000
+    assert deliver_all(board) == [2, 8, 9, 0, 3, 6, 1, 4, 7]
+
+
+def fill(board, start=0, **more):
+    """Put until the queue is full; the number of the first that was refused."""
+    n = start
+    try:
+        while True:
+            board.put(n, **more)
+            n += 1
+    except QueueFull:
+        return n
+
+
+def test_a_full_queue_drops_what_is_of_lower_priority():
+    board = Board(overflow="drop")
+    low = fill(board, priority=0)
+    sending = board.next()
+    assert sending.key == b"key-000000"
+    board.put(500, priority=1)
+    dropped = [n for n in range(low) if (board.status(n) or {})["state"] == "dropped"]
+    # The oldest, and no more of them than it takes; not what is on its way.
+    assert dropped == list(range(1, 1 + len(dropped))) and len(dropped) <= 6
+    assert board.box.dropped_calls == len(dropped)
+    result = board.status(1)["result"]
+    assert result["isError"] and "full" in result["content"][0]["text"]
+    board.boot()
+    n = 501
+    try:
+        while True:
+            board.put(n, priority=1)
+            n += 1
+    except QueueFull as e:
+        assert "bytes" in str(e)
+    # Of the same priority nothing was dropped, and of the lower one nothing is left.
+    assert deliver_all(board) == list(range(500, n))
+    assert n - 500 > low // 2
+
+
+def test_what_would_not_do_is_not_dropped():
+    board = Board(3)
+    board.put(0, priority=0)
+    fill(board, priority=1, start=1)
+    board.box.overflow = "drop"
+    before = list(board.box.keys())
+    try:
+        board.box.put(b"key-000999", "pi", "set", [b"x" * 3000], DAY, priority=1)
+        raise AssertionError("took it")
+    except QueueFull:
+        pass
+    assert before == list(board.box.keys()) and board.box.dropped_calls == 0
+    board.box.put(b"key-000999", "pi", "set", [b"x" * 100], DAY, priority=1)
+    assert board.status(0)["state"] == "dropped" and board.box.dropped_calls == 1
+
+
+def test_outcomes_have_room_of_their_own():
+    board = Board(16)
+    board.put(0)
+    board.box.done(board.next(), b'{"content":[]}', 3 * DAY)
+    n = fill(board, start=1)
+    assert board.box.reserve == 15 * 4064 // 16
+    # Outcomes that fit into what is kept for them stay, however many requests come.
+    assert board.status(0)["state"] == "done" and board.box.dropped == 0
+    for _ in range(5):
+        board.box.done(board.next(), b'{"content":[]}', 3 * DAY)
+    for k in range(n, n + 5):
+        board.put(k)
+    assert board.box.dropped == 0
+    assert [board.status(k)["state"] for k in range(6)] == ["done"] * 6
+    board.wait(3 * DAY + 1)
+    assert board.status(0) is None
+
+
+def update(board, n, zone, policy="latest", message=None, merged=None, **more):
+    thing = updates.thing_of("pi", "set", zone)
+    message = message or b'{"n":%d}' % n
+    more = dict({"expiry_s": DAY, "priority": 1, "owner": 0, "sent": False}, **more)
+    updates.put(
+        board.box,
+        b"key-%06d" % n,
+        "pi",
+        "set",
+        message,
+        thing=thing,
+        policy=policy,
+        merged=merged,
+        **more,
+    )
+
+
+def test_the_latest_of_updates_wins():
+    board = Board()
+    update(board, 1, "north")
+    update(board, 2, "south")
+    update(board, 3, "north")
+    status = board.status(1)
+    assert status["state"] == "superseded"
+    assert status["result"]["content"][1]["uri"] == "queue://key-000003"
+    assert board.box.pending == 2
+    # One that was tried and failed gives way too, and its outcome says so.
+    item = board.next()
+    assert item.key == b"key-000002" and item.message == b'{"n":2}'
+    board.box.retry(item, board.ms)
+    update(board, 4, "south")
+    assert "may have been carried out" in board.status(2)["result"]["content"][0]["text"]
+    # One that is on its way does not, and the next one waits for it.
+    item = board.next()
+    assert item.key == b"key-000003"
+    update(board, 5, "north", priority=2)
+    assert board.next().key == b"key-000004"
+    assert board.next() is None and board.status(3)["state"] == "sending"
+    board.box.retry(item, board.ms)
+    assert board.next() is None
+    board.ms += 1000
+    assert board.next().key == b"key-000003"
+    board.box.done(item, b"{}", DAY)
+    assert board.next().key == b"key-000005"
+
+
+def test_updates_in_order_and_none_lost():
+    board = Board()
+    for n in range(4):
+        update(board, n, "north", "all", priority=n % 3)
+    board.boot()
+    for n in range(4):
+        item = board.next()
+        assert item.key == b"key-%06d" % n and board.next() is None
+        board.box.done(item, b"{}", DAY)
+    assert board.next() is None
+
+
+def test_updates_that_are_merged():
+    board = Board()
+    seen = []
+
+    def merged(old):
+        seen.append(old)
+        return old + b"+new"
+
+    update(board, 1, "north", "merge", b"one", merged)
+    assert not seen
+    update(board, 2, "north", "merge", b"two", merged, priority=0)
+    assert seen == [b"one"]
+    status = board.status(1)
+    assert status["state"] == "merged" and not status["result"]["isError"]
+    assert status["result"]["content"][1]["uri"] == "queue://key-000002"
+    assert board.box.pending == 1 and board.status(2)["priority"] == 1
+    item = board.next()
+    assert item.message == b"one+new"
+    # It may have been executed now: nothing is taken out of it any more, in no later start either.
+    board.box.retry(item, board.ms)
+    board.boot()
+    update(board, 3, "north", "merge", b"three", merged)
+    assert seen == [b"one"] and board.box.pending == 2
+    # Nor out of one that was sent before it was put.
+    update(board, 4, "south", "merge", b"four", merged, sent=True)
+    update(board, 5, "south", "merge", b"five", merged)
+    assert seen == [b"one"]
+    # And what was sent under its own key takes in nothing.
+    update(board, 6, "west", "merge", b"six", merged)
+    update(board, 7, "west", "merge", b"seven", merged, sent=True)
+    assert seen == [b"one"]
+    # A function that does not want to merge leaves both.
+    update(board, 8, "east", "merge", b"eight", merged)
+    update(board, 9, "east", "merge", b"nine", lambda old: None)
+    assert deliver_all(board) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_whose_a_call_is():
+    board = Board()
+    board.box.put(b"key-000001", "pi", "set", [b"{}"], DAY, owner=77)
+    assert board.box.owner(b"key-000001") == (77, False)
+    board.box.done(board.next(), b"{}", DAY)
+    assert board.box.owner(b"key-000001") == (77, True)
+    assert board.box.owner(b"key-000002") is None
+
+
+def test_records_of_another_format_take_no_room_for_ever():
+    board = Board()
+    board.put(1)
+    board.ring.append(1, b"key-000002", [bytes((9, 1, 2, 3)) + bytes(40)])
+    board.ring.append(2, b"key-000003", [bytes((1, 1, 2, 3)) + bytes(40)])
+    board.boot()
+    assert board.box.pending == 2
+    assert deliver_all(board) == [1]
+    board.box.expire()
+    assert (board.box.pending, board.box.dropped_calls, board.box.dropped) == (0, 1, 1)
+    assert list(board.box.keys()) == [b"key-000001"]

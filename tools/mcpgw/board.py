@@ -48,14 +48,19 @@ def tree_root():
     return root if (root / "boards").is_dir() and (root / "mcp_gw").is_dir() else None
 
 
-def boards():
-    """{name: Board}, sorted by name."""
+def profiles():
+    """Paths of all boards' profile.json."""
     folder = Path(__file__).with_name("boards")
     if not folder.is_dir():
         root = tree_root()
         folder = root / "boards" if root else folder
+    return sorted(folder.glob("*/profile.json"))
+
+
+def boards():
+    """{name: Board}, sorted by name."""
     found = {b.name: b for b in _GENERIC}
-    for profile in folder.glob("*/profile.json"):
+    for profile in profiles():
         board = _read(profile)
         found[board.name] = board
     return dict(sorted(found.items()))

@@ -24,6 +24,7 @@ COMMANDS = {
     "pair": ("mcpgw.pair", "pair"),
     "sim": ("mcpgw.sim.command", "app"),
     "tokenizer": ("mcpgw.tokenizer.command", "app"),
+    "queue": ("mcpgw.queue.command", "app"),
     "doctor": ("mcpgw.doctor", "doctor"),
     "convert": ("mcpgw.convert.command", "convert"),
     "run": ("mcpgw.convert.command", "run"),

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 from . import UserError
+from .edge.places import places
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _REQUIRED = object()
@@ -40,7 +41,7 @@ def parse(text, file):
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{file}: {e}") from e
-    return Table(values, (), file, text.splitlines())
+    return Table(values, (), file, places(text.replace("\r\n", "\n")))
 
 
 class Table:
@@ -51,7 +52,7 @@ class Table:
         self._values = dict(values)
         self._path = path
         self._file = file
-        self._lines = lines
+        self._lines = lines  # of places()
         self._known = []
 
     def __contains__(self, key):
@@ -184,24 +185,4 @@ class Table:
 
     def _line_of(self, key):
         """The number of the line where a key of this table stands, or its own head; 0: unknown."""
-        path = [".".join(self._path)]
-        if key is not None:
-            path.append(".".join((*self._path, key)))
-        here = not self._path
-        found = 0
-        for number, line in enumerate(self._lines, 1):
-            head = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
-            if head:
-                name = head[1].replace('"', "").replace("'", "")
-                if key is not None and (name + ".").startswith(path[-1] + "."):
-                    return number
-                here = name == path[0]
-                if here and not found:
-                    found = number
-            elif (
-                key is not None
-                and here
-                and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""", line)
-            ):
-                return number
-        return found
+        return self._lines.get((*self._path, key)) or self._lines.get(self._path, 0)

@@ -34,12 +34,21 @@ def checked(path):
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="An mcp-edge.toml.")]):
-    """Check a configuration: every error with its line."""
+    """Check a configuration, and the Pi's if it is in the same file: every error with its line."""
     from .compiled import compile_config
+    from .fields import read_document
+    from .table import OTHERS
 
     found = checked(file)
     size = len(compile_config(found))
-    print(f"{file}: fine ({', '.join(found) or 'nothing for a board'}; {size} bytes on a board)")
+    told = f"{', '.join(found)}; {size} bytes on a board" if found else "nothing for a board"
+    others = [section for section in read_document(file).data if section in OTHERS]
+    if others:
+        from ..pi.config import load
+
+        load(file)
+        told += f"; of the Pi: {', '.join(others)}"
+    print(f"{file}: fine ({told})")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from mcp_gw import edge
 from mcp_gw.errors import ConfigError as OptionError
 
 from .fields import ConfigFileError, check_fields, nearest, parse_document, read_document
-from .table import MAX_UPSTREAMS, NAMED, OTHERS, SECTIONS, name
+from .table import BOARD_SECTIONS, MAX_UPSTREAMS, NAMED, OTHERS, SECTIONS, name
 
 # Keys whose content is hidden unless it is asked for, in each section.
 SECRETS = {
@@ -39,7 +39,7 @@ def check_document(document):
             found[section] = check_routing(document, table)
             continue
         if section not in SECTIONS:
-            known = (*SECTIONS, "routing", *OTHERS)
+            known = (*BOARD_SECTIONS, *OTHERS)
             what = "section" if isinstance(table, dict) else "key outside of sections"
             document.problem((section,), f"no {what} {section}{nearest(section, known)}")
             continue
@@ -169,7 +169,7 @@ def compile_config(found):
 def read_compiled(data):
     """The sections in a board's file. Raises ValueError with what is wrong."""
     rows = edge.parse(data)
-    return {key: table for key, table in rows.items() if key in SECTIONS or key == "routing"}
+    return {key: table for key, table in rows.items() if key in BOARD_SECTIONS}
 
 
 def merged(under, over):

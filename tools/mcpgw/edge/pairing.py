@@ -5,7 +5,9 @@ import socket
 from dataclasses import dataclass, field
 
 from .. import UserError
+from .fields import wrong
 from .onboard import PAIRED
+from .table import DIAL_OUT, WIFI
 from .table import name as check_name
 
 # What a board that has dialed in keeps by itself: `file` of mcp_gw/transports/dial.py.
@@ -213,6 +215,7 @@ class Elsewhere:
             raise UserError(f"{where!r}: a Pi is HOST:PORT", 2) from None
         if ":" not in where.rpartition("]")[2]:
             raise UserError(f"{where}: add the port of the Pi's [dial], such as :8444", 2)
+        _check("code", DIAL_OUT["code"], code)
         self._code = code
         self.where = where
 
@@ -249,10 +252,18 @@ def _add_wifi(sections, board, wanted):
         return
     if not board.about["wifi"]:
         raise UserError("this board has no Wi-Fi: --ssid is not for it")
+    _check("ssid", WIFI["ssid"], wanted.ssid)
     password = wanted.password()
     sections["wifi"] = {"ssid": wanted.ssid}
     if password:
+        _check("password", WIFI["password"], password)
         sections["wifi"]["password"] = password
+
+
+def _check(key, known, value):
+    why = wrong(known, value)
+    if why:
+        raise UserError(f"{key} {why}", 2)
 
 
 def serial_identity(device):

@@ -145,6 +145,12 @@ QUEUE = {
     ),
     "bytes": _number("its size in RAM or in the file", "65536", 3 * 4096, 1 << 26),
     "path": _text("of the file", "none"),
+    "overflow": _text(
+        "what becomes of a call when there is no room: it is refused, or the oldest of a lower "
+        "priority is dropped for it",
+        "refuse",
+        choices=("refuse", "drop"),
+    ),
 }
 DIAL_OUT = {
     "host": _text("of the Pi", form=host),
@@ -196,6 +202,7 @@ SECTIONS = {
         (),
     ),
 }
+BOARD_SECTIONS = (*SECTIONS, "routing")
 # Sections with a table for each name.
 NAMED = ("upstreams",)
 # Sections of the same file that are the Pi's.

@@ -196,6 +196,7 @@ class _Head:
         self.plan = None
         headers = self.headers = {}
         for name, value in rows:
+            value = value.strip(b" \t")  # httptools leaves what is behind it
             headers[name] = headers[name] + b", " + value if name in headers else value
 
     def stale(self):

@@ -279,7 +279,11 @@ class Boards:
         said = None
         while True:
             try:
-                gone = await asyncio.to_thread(self._note, list(self.known.values()))
+                gone, paired = await asyncio.to_thread(self._note, list(self.known.values()))
+                for name, identity, about in paired:
+                    if name not in self.known:
+                        self.log.info(f"board {name} was paired ({about['kind']})")
+                        self.links.remember(name, about["kind"], identity, about.get("where", "?"))
                 for name in gone:
                     self.log.info(f"board {name} was forgotten")
                     await self.drop(name)
@@ -294,8 +298,16 @@ class Boards:
             self._news.clear()
 
     def _note(self, boards):
-        """Write down how the boards are; returns the names of those that were forgotten."""
-        stored = {row[0] for row in self.store.boards()}
+        """Write down how the boards are; returns the names of those that were forgotten, and rows
+        (name, identity, about) of those that `mcpgw pair` has added."""
+        rows = self.store.boards()
+        stored = {row[0] for row in rows}
+        here = {board.name for board in boards} | set(self.config.boards)
+        paired = [
+            row[:3]
+            for row in rows
+            if row[0] not in here and row[2].get("kind") in ("dial", "serial")
+        ]
         gone = []
         for board in boards:
             about = board.about()
@@ -307,7 +319,7 @@ class Boards:
             elif about != board.noted or board.name not in stored:
                 self.store.put_board(board.name, board.identity, about)
                 board.noted = about
-        return gone
+        return gone, paired
 
 
 def _free(wanted, taken):

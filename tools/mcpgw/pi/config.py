@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 from mcp_gw.config import limits
 
 from .. import UserError, tables
+from ..edge.table import BOARD_SECTIONS
 
 DEFAULT_PORT = 8750
 NAME = r"[A-Za-z0-9_-]{1,32}"
-# Sections of the same file that are a board's.
-BOARD_SECTIONS = ("board", "wifi", "http", "upstreams", "queue", "routing", "time", "settings")
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -153,7 +152,7 @@ def from_table(root, file, environment=os.environ):
     config.discovery = _discovery(root.table("discovery"))
     config.dial = _dial(root.table("dial"))
     config.model = root.table("model") if "model" in root else None
-    root.leave("model", *BOARD_SECTIONS)
+    root.leave("model", *BOARD_SECTIONS)  # what boards have in the same file
     root.done()
     return config
 

@@ -1,5 +1,7 @@
 """The Gateway of mcp_gw with what the paired gateway adds to it."""
 
+import time
+
 from mcp_gw.gateway import Gateway
 
 from .guard import Board
@@ -14,6 +16,7 @@ _SETTINGS = {
     "http_sessions": 1024,
     "max_tasks": 1024,
 }
+_QUIET_S = 600.0  # before the log says the same line again
 DELIVER = "mcp-gw/deliver"
 
 
@@ -29,6 +32,7 @@ class PiGateway(Gateway):
             **{**_SETTINGS, **config.settings},
         )
         self._words = lines
+        self._said = {}  # line of the log -> when it was said last
         self.batch = config.batch
         # Some capability must be known before the first server or board is.
         self._hub()
@@ -39,9 +43,21 @@ class PiGateway(Gateway):
         return self.upstreams
 
     def log(self, text):
-        for line in text.splitlines():
-            if line:
+        lines = text.splitlines()
+        for line in lines:
+            if line and (len(lines) > 1 or self._is_news(line)):
                 self._words.info(line)
+
+    def _is_news(self, line):
+        """Whether a line was not said a short while ago: what is tried again and again would say
+        so again and again."""
+        now = time.monotonic()
+        if now - self._said.get(line, -_QUIET_S) < _QUIET_S:
+            return False
+        if len(self._said) > 256:
+            self._said.clear()
+        self._said[line] = now
+        return True
 
     def _printed(self, *args, sep=" ", end="\n", file=None, **kw):
         self._print(*args, sep=sep, end=end, file=file, **kw)

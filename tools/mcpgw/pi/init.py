@@ -31,7 +31,7 @@ mdns = false
 
 # Boards behind NAT connect to this port.
 # [dial]
-# port = 8751
+# port = 8444
 
 # MCP servers that boards and clients reach through the gateway, as NAME_TOOL.
 # [servers.office]

@@ -6,6 +6,7 @@ import contextlib
 from ..bridge import board as bridge
 from ..bridge.relay import Relay
 from ..ports import PortError, choose_port, find_ports
+from .config import Board
 from .dial_in import DialIn
 from .guard import Board as Principal
 from .link_board import LinkBoard
@@ -14,6 +15,7 @@ from .store import StoreError
 
 # Under this name a board has this gateway as its upstream: gw.upstream("pi").
 HERE = "pi"
+_PORT = "port:"  # how the identity begins of a board that only its port tells from others
 _SCAN_S = 1.0
 # A board that was found has so long to say hello: it may be at its prompt, and has to start then.
 _MEET_S = 45.0
@@ -73,7 +75,7 @@ class Links:
         """A board on a port that the configuration names. options: config.Board."""
         port = options.port
         find = (lambda: port) if "://" in port else (lambda: choose_port(port))
-        board = self._make(name, "serial", port, "port:" + port, find, options)
+        board = self._make(name, "serial", port, _PORT + port, find, options)
         board.work = asyncio.ensure_future(board.upstream.board.run())
 
     async def scan(self):
@@ -101,8 +103,12 @@ class Links:
             await asyncio.sleep(_SCAN_S)
 
     def _named(self):
-        """Devices of the ports that the configuration names."""
-        found = set()
+        """Devices of the ports that the configuration or a pairing names."""
+        found = {
+            one.identity[len(_PORT) :]
+            for one in list(self._boards.known.values())
+            if one.identity.startswith(_PORT)
+        }
         for board in self._boards.config.boards.values():
             if board.port and "://" not in board.port:
                 with contextlib.suppress(PortError):
@@ -139,8 +145,13 @@ class Links:
         await asyncio.wait([board.work])
 
     def remember(self, name, kind, identity, where):
-        """A board that was here before: what it is asked meanwhile is answered that it is away."""
-        self._make(name, kind, where, identity, _nowhere, None)
+        """A board that was here before, or was paired: what it is asked meanwhile is answered that
+        it is away."""
+        if kind == "serial" and identity.startswith(_PORT):
+            # Nothing but its port tells it from others, so that is where it is.
+            self.serial(name, Board(name, port=identity[len(_PORT) :]))
+        else:
+            self._make(name, kind, where, identity, _nowhere, None)
 
     # Boards that dial in.
 
@@ -184,7 +195,7 @@ class Links:
 
 
 def _identity(port):
-    return f"usb:{port.serial}" if port.serial else f"port:{port.device}"
+    return f"usb:{port.serial}" if port.serial else _PORT + port.device
 
 
 def _nowhere():

@@ -1,6 +1,7 @@
 """`mcpgw pair`: the emulated Pico and the store of a paired gateway."""
 
 import contextlib
+import subprocess
 
 import pytest
 import rig
@@ -9,6 +10,8 @@ from board_command import mcpgw
 from mcpgw.pi import config as configuration
 from mcpgw.pi.store import Store
 from mcpgw.sim import PicoSim
+from pi_rig import MCPGW, Process, environment, listens
+from waiting import PATIENCE_S, ReservedPort, until
 
 APP = """\
 from mcp_gw import Gateway
@@ -111,3 +114,35 @@ def test_names_that_are_taken_and_what_cannot_be(sim, pi, tmp_path):
     assert "no-port" in err
     assert state(sim)["upstreams"] == []
     assert known(pi) == [("greenhouse", "usb:1234", "serial", "elsewhere")]
+
+
+def test_a_paired_board_is_served_by_the_pi(sim, pi):
+    """Paired while the service runs, with a port that no scan finds: its tools are there."""
+    reserved = ReservedPort()
+    pi.write_text(f"{pi.read_text()}port = {reserved.number}\n[discovery]\nserial = false\n")
+    service = Process(pi.parent, "pi", [*MCPGW, "pi", "--config", pi])
+    try:
+        until(lambda: listens(reserved.number), service.output)
+        mcpgw(sim, "pair", "--config", pi, "--yes")
+        until(lambda: "board greenhouse is there" in service.output(), service.output)
+        out = pi_command("boards", "--config", pi)
+        assert "greenhouse  up" in out and str(sim.port) in out
+    finally:
+        service.close()
+        reserved.close()
+    # It runs no more, and the next one finds the board by itself.
+    service = Process(pi.parent, "again", [*MCPGW, "pi", "--config", pi])
+    try:
+        until(lambda: "board greenhouse is there" in service.output(), service.output)
+    finally:
+        service.close()
+        reserved.close()
+
+
+def pi_command(*arguments):
+    command = [*MCPGW, "pi", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(), timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
