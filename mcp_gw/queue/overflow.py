@@ -41,8 +41,8 @@ def give_way(box, kind, size, priority, now, full):
     if victim is None:
         raise full or QueueFull("the queue is full: %d bytes wanted" % size)
     box.dropped_calls += 1
-    text = "dropped before it was delivered: the queue was full, and others had a higher priority"
-    outcome = texts.result(text, True)
+    text = "dropped (the queue was full, and others had a higher priority)"
+    outcome = texts.ended(text, box.was_sent(victim[0]))
     box.conclude(victim[0], victim[1], DROPPED, outcome, box.TTL_S, now)
 
 

@@ -130,6 +130,10 @@ class Records:
         format."""
         return self.ring.read(handle, self.head) and self.head[0] == FORMAT
 
+    def was_sent(self, handle):
+        """Whether a request may have been carried out already."""
+        return self.load(handle) and self.head[1] & SENT or self.ring.marks(handle)
+
     def find(self, key):
         """Handle of the request with this key, or None."""
         for handle, _, other, _ in self.requests():

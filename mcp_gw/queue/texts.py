@@ -35,6 +35,13 @@ def result(text, error):
     return json.dumps({"content": [{"type": "text", "text": text}], "isError": error}).encode()
 
 
+def ended(what, sent):
+    """The result of a request that has come to an end without an answer; sent: whether it may have
+    been carried out."""
+    how = "; it was sent before, and may have been carried out"
+    return result(what + (how if sent else " before it was delivered"), True)
+
+
 def shortened(outcome, room, error):
     """A tool result with the first part of `outcome` as text, in at most `room` bytes."""
     text = "The result has %d bytes, too large to be kept (%d at most). It begins: "

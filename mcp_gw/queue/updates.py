@@ -74,7 +74,7 @@ def replace(box, unfinished, now):
 
 def _superseded(box, handle, key, by, now):
     text = "superseded by "
-    if box.ring.marks(handle):
+    if box.was_sent(handle):
         text = "it was sent before, and may have been carried out; else superseded by "
     box.conclude(handle, key, SUPERSEDED, texts.pointer(text, by), box.TTL_S, now)
 
@@ -85,10 +85,8 @@ def _about(box, thing, any=False):
     rows = []
     for handle, _, key, _ in box.requests():
         priority = box.ring.priority
-        if box.load(handle) and box.head[1] & UPDATE:
-            sent = box.head[1] & SENT
-            if box.update_of(handle)[1] == thing:
-                rows.append((handle, key, sent or box.ring.marks(handle), priority))
-                if any:
-                    break
+        if box.load(handle) and box.head[1] & UPDATE and box.update_of(handle)[1] == thing:
+            rows.append((handle, key, box.was_sent(handle), priority))
+            if any:
+                break
     return rows

@@ -148,6 +148,9 @@ class Loop(asyncio.BaseEventLoop):
         process = _CURRENT.get()
         if process is not None:
             process.tasks[task] = 1
+            if not process.alive:
+                task._log_destroy_pending = False
+                coroutine.close()
         return task
 
     def drop_handles(self, process):

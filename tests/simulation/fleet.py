@@ -27,6 +27,8 @@ _SERVERS = {
 }
 
 
+# Boards on one computer.
+_PER_HOST = 4
 # How often each is asked.
 _ASKED = ("office",) * 8 + ("lab",) * 8 + ("archive",)
 
@@ -51,27 +53,34 @@ class Fleet:
     def __init__(self, settings, seed, folder, keep=None):
         self.settings = settings
         self.world = world = World(seed, keep)
-        self.ledger = ledger = Ledger(world, self._exact)
+        self.ledger = ledger = Ledger(world, self._exact, self._drops)
         self._rng = rng = world.stream("fleet")
         self.servers = [Server(world, name, settings.loss, ledger.executed) for name in _SERVERS]
         self.boards = []
         self.hosts = []
+        self._dropping = set()
         self._jumpy = set()  # boards whose host's clock is wrong at times
         names = [f"board{n + 1}" for n in range(settings.boards)]
         self.cables = [Cable(world, f"cable{n + 1}", settings.loss) for n in range(len(names))]
-        for first in range(0, len(names), 8):
-            name = f"host{first // 8 + 1}"
-            cables = self.cables[first : first + 8]
+        for first in range(0, len(names), _PER_HOST):
+            name = f"host{first // _PER_HOST + 1}"
+            cables = self.cables[first : first + _PER_HOST]
             self.hosts.append(Host(world, name, folder / f"{name}.sqlite", self.servers, cables))
-            if first // 8 % 2:
-                self._jumpy.update(names[first : first + 8])
-        for name, cable in zip(names, self.cables, strict=True):
+            if first // _PER_HOST % 2:
+                self._jumpy.update(names[first : first + _PER_HOST])
+        for n, (name, cable) in enumerate(zip(names, self.cables, strict=True)):
             sectors = rng.choice((6, 8, 16, 16, 32))
+            overflow = ("refuse", "drop")[n % 2]
+            if overflow == "drop":
+                self._dropping.add(name)
             expiry_s = {server: int(row[0]) for server, row in _SERVERS.items()}
-            self.boards.append(Board(world, name, cable, ledger, expiry_s, sectors))
+            self.boards.append(Board(world, name, cable, ledger, expiry_s, sectors, overflow))
 
     def _exact(self, board):
         return board not in self._jumpy
+
+    def _drops(self, board):
+        return board in self._dropping
 
     def run(self, progress=lambda day: None):
         """Let it live; raises Broken. progress: function(day), called after each."""

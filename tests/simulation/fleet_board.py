@@ -1,8 +1,10 @@
 """One board: the real gateway on flash that is cut, started again and again, and its clients."""
 
+import base64
 import builtins
 import json
 import re
+import zlib
 from contextlib import suppress
 
 from cable import BoardIO
@@ -14,6 +16,7 @@ from mcp_gw.protocol.revisions import BY_NAME, LATEST_LEGACY
 from mcp_gw.protocol.session import Session
 from mcp_gw.queue.nor_fault import FaultNor, PowerCut
 from mcp_gw.queue.nor_kept import RamNor
+from mcp_gw.route.queueable import Queueable
 from mcp_gw.transports.link import decode
 
 _KEY = re.compile(rb'"mcp-gw/key":"([^"]+)"')
@@ -66,14 +69,17 @@ class Client:
 
 
 class Board:
-    """servers: dict of server's name -> expiry_s of calls to it; sectors: of its queue."""
+    """servers: dict of server's name -> expiry_s of calls to it; sectors: of its queue; overflow:
+    of its outbox.
+    """
 
-    def __init__(self, world, name, cable, ledger, servers, sectors):
+    def __init__(self, world, name, cable, ledger, servers, sectors, overflow):
         self.world = world
         self.name = name
         self._ledger = ledger
         self._cable = cable
         self._servers = servers
+        self._overflow = overflow
         self._rng = world.stream(f"board {name}")
         self.flash = Flash(sectors, self._rng.getrandbits(32), self._cut)
         self.process = None
@@ -128,10 +134,10 @@ class Board:
     def _start(self):
         self.gw = None
         gw = Gateway(self.name, max_message=8192, max_calls=8)
-        gw.queue(self.flash)
+        gw.queue(self.flash, overflow=self._overflow)
         for server, expiry_s in self._servers.items():
-            names = [name for name, (queueable, _) in TOOLS.items() if queueable]
-            gw.upstream(server, queueable=names, expiry_s=expiry_s)
+            waits = [_queueable(name, how) for name, how in TOOLS.items() if how.queueable]
+            gw.upstream(server, queueable=waits, expiry_s=expiry_s)
         gw.log_exception = self._failed
         self.gw = gw
         gw.open(BoardIO(self._cable, self.process, self._wake, self.sent))
@@ -176,8 +182,8 @@ class Board:
         """A line of the board on its way to the host."""
         if line[:2] == b"\x1eu":
             _, lo, hi = decode(line, 0, len(line) - 1)
-            for key in _KEY.findall(line[lo:hi]):
-                self._ledger.wired(self.name, key.decode())
+            for key in _keys(line[lo:hi]):
+                self._ledger.wired(self.name, key)
 
     # Clients.
 
@@ -191,8 +197,9 @@ class Board:
             self._wake()
 
     def call(self, server, tool, size):
-        entry = self._ledger.new(self.name, server, tool, self._servers[server], 1)
-        arguments = {"n": entry.n, "zone": entry.n % 3, "text": "r" * size}
+        zone = self._rng.randrange(2)
+        entry = self._ledger.new(self.name, server, tool, self._servers[server], zone)
+        arguments = {"n": [entry.n], "zone": zone, "text": "r" * size}
         self.world.note(self.name, f"{entry} is made")
         name = f"{server}_{tool}"
         self._take(Client(self, entry), "tools/call", {"name": name, "arguments": arguments})
@@ -201,7 +208,7 @@ class Board:
         error = message.get("error")
         if error and error["code"] not in (-32010, -32011, -32012):
             known = ["paper jam", "under way already"]
-            if not TOOLS[entry.tool][0]:
+            if not TOOLS[entry.tool].queueable:
                 known.append("unknown tool")  # its server was never reached in this start
             if not any(told in error["message"] for told in known):
                 self.world.broken(self.name, f"{entry}: {error}")
@@ -238,3 +245,27 @@ class Board:
         """A client asks to sync."""
         if self.on:
             self._run(lambda: self.gw.upstreams.forwarder.hurry(ticks_ms()))
+
+
+def _queueable(name, how):
+    if how.policy is None:
+        return Queueable(name, priority=how.priority)
+    merge = _merged if how.policy == "merge" else None
+    return Queueable(name, priority=how.priority, key="zone", policy=how.policy, merge=merge)
+
+
+def _merged(old, new):
+    """One tally in place of two, as long as it does not get too long."""
+    both = old["n"] + new["n"]
+    return dict(new, n=both) if len(both) <= 5 else None
+
+
+def _keys(payload):
+    """Keys of the calls in a message to an upstream, in order."""
+    if b'"mcp-gw/deliver"' not in payload:
+        return [key.decode() for key in _KEY.findall(payload)]
+    params = json.loads(payload[payload.index(b"{") :])["params"]
+    calls = params.get("calls")
+    if calls is None:
+        calls = json.loads(zlib.decompress(base64.b64decode(params["deflate"]), -15))
+    return [call["key"] for call in calls]

@@ -16,6 +16,8 @@ from mcp_gw.transports import link
 
 _HELLO_S = 3.0
 _RX = 16384
+# What is offered to the boards of one host, by turns: batches, small ones, none.
+_DELIVER = ({"calls": 32, "deflate": True}, {"calls": 3}, None)
 
 
 class Host:
@@ -58,7 +60,10 @@ class Host:
         self._store = KeyStore(self._path, clock=self._unix)
         calls = Calls(self._store, self)
         upstreams = {server.name: Office(server) for server in self._servers}
-        ends = [Line(self, process, cable, upstreams, calls) for cable in self._cables]
+        ends = [
+            Line(self, process, cable, _DELIVER[n % len(_DELIVER)], upstreams, calls)
+            for n, cable in enumerate(self._cables)
+        ]
 
         def tell(_):
             for end in ends:
@@ -86,8 +91,9 @@ class Line:
     finding the port and rescuing boards from their prompt.
     """
 
-    def __init__(self, host, process, cable, upstreams, calls):
+    def __init__(self, host, process, cable, deliver, upstreams, calls):
         self._host = host
+        self._deliver_as = deliver
         self.process = process
         self._cable = cable
         self._upstreams = upstreams
@@ -122,6 +128,8 @@ class Line:
             "upstreams": list(self._upstreams),
             "by": "simulation",
         }
+        if self._deliver_as:
+            hello["deliver"] = self._deliver_as
         self._send(b"h", json.dumps(hello).encode())
         self.process.call_later(_HELLO_S, self._hello, plugged)
 

@@ -3,22 +3,35 @@
 import asyncio
 import contextvars
 import json
+from typing import NamedTuple
 
 from mcp_gw.errors import INTERNAL_ERROR, NoAnswer, Unavailable
 
+
+class Tool(NamedTuple):
+    """policy: of queued calls about the same zone, None: calls are about nothing in common."""
+
+    queueable: bool = True
+    idempotent: bool = False
+    priority: int = 1
+    policy: str | None = None
+
+
 TOOLS = {
-    # name: (queueable, idempotent)
-    "record": (True, False),
-    "notice": (True, False),
-    "set_target": (True, False),
-    "tally": (True, False),
-    "lookup": (True, True),
-    "ask": (False, False),
+    "record": Tool(),
+    "notice": Tool(priority=2),
+    "set_target": Tool(policy="latest"),
+    "tally": Tool(priority=0, policy="merge"),
+    "step": Tool(priority=2, policy="all"),
+    "lookup": Tool(priority=0, idempotent=True),
+    "ask": Tool(queueable=False),
 }
 
 
 class Server:
-    """One remote MCP server. on_call: function(server, tool, arguments, key), told of each execution."""
+    """One remote MCP server. on_call: function(server, tool, arguments, key), told of what it
+    carries out.
+    """
 
     def __init__(self, world, name, loss, on_call):
         self.world = world
@@ -117,9 +130,9 @@ class Office:
         if kind != "tools":
             return []
         found = []
-        for name, (_, idempotent) in TOOLS.items():
+        for name, how in TOOLS.items():
             tool = {"name": name, "inputSchema": {"type": "object"}}
-            tool["annotations"] = {"idempotentHint": idempotent}
+            tool["annotations"] = {"idempotentHint": how.idempotent}
             self.catalog[name] = tool
             found.append(json.dumps(tool).encode())
         return found

@@ -18,7 +18,7 @@ RUN = Path(__file__).with_name("run.py")
 
 
 def test_boards_live_through_weeks(seed):
-    settings = Settings(boards=soak.count(3, 20), days=soak.count(3, 30))
+    settings = Settings(boards=soak.count(6, 20), days=soak.count(2, 30))
     fleet = live(settings, seed)
     counts = fleet.world.counts
     print(dict(counts))
