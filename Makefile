@@ -219,8 +219,9 @@ bench: setup ## speed, latency, heap and size figures
 
 LONGEST_FILE := 450
 .PHONY: docs
-docs: $(VENV)/.stamp ## make docs/protocol.md from the tables it describes
+docs: $(VENV)/.stamp ## make docs/protocol.md and the tables of docs/configuration.md from code
 	@$(PY) tools/protocol_page.py
+	@$(PY) tools/configuration_page.py
 
 .PHONY: lint
 lint: $(VENV)/.stamp ## style: ruff, and no file longer than 450 lines

@@ -247,9 +247,12 @@ class Log(Reader):
         f = self.f
         kept = 0
         for s in self.order:
+            end = self._end
             if self._scan(s):
                 self.order[kept] = s
                 kept += 1
+                if end and end[2] == JUNK and self._is_damage(end[1]):
+                    f[_DAMAGED] += 1
             else:
                 self._retire.append(s)
         self.count = f[_COUNT]
@@ -264,6 +267,18 @@ class Log(Reader):
         self.order = self.sector_list(
             [s for s in self.order[:kept] if self.live[s] or s == self.active]
         )
+
+    def _is_damage(self, addr):
+        # What is no record and has none behind it, in a sector that was left: one bit may have
+        # flipped where nothing was written.
+        zeros = 0
+        try:
+            self.dev.read(addr, self._view[:16])
+        except OSError:
+            return True
+        for byte in self._view[:16]:
+            zeros += byte != 0xFF and 2 - ((byte ^ 0xFF) & ((byte ^ 0xFF) - 1) == 0)
+        return zeros > 1
 
     def _scan(self, s):
         # Count sector s. False if all it has was moved to the newest sector.

@@ -41,7 +41,7 @@ class Routed(Passage):
         self.rules = routing.rules_of(self.what)
         # Its own name at the upstreams.
         self.plain = None if self.name is None else loads(self.name, b"\\" in self.name)
-        self.first = self.upstream
+        self.first = (routing.having(self) or [self.upstream])[0]
         self.tried = {}  # name of a place -> why it is not asked again in this round
         self.started = ticks_ms()
 
@@ -202,6 +202,14 @@ class Routed(Passage):
         if self.kept is None:
             self.key = self.key or self.forwarder.new_key()
             self._keep(self.message, self.routing.scanned(self.message))
+
+    def _keep(self, buf, spans):
+        # Which calls are about the same thing does not depend on where this one would go.
+        upstream, self.upstream = self.upstream, self.first
+        why = Passage._keep(self, buf, spans)
+        if why is None:
+            self.upstream = upstream
+        return why
 
     def finish(self, ok, raw, err):
         if self.place is not None:

@@ -40,9 +40,9 @@ class Routing:
         self.options = defaults()
         self.local = Place(LOCAL, None, None, ticks_ms())
         router = hub.router = Grouped(hub.router, self._hidden)
-        server = gateway.server
-        server.more_tools = router.rows
-        server.older_tools = router.older_rows
+        if hub.forwarder.outbox is None:  # with a queue its tools come first
+            gateway.server.more_tools = router.rows
+            gateway.server.older_tools = router.older_rows
         hub.forwarder._router = router
         hub.forwarder.passage = self._passage
         gateway.dispatch.routing = self.take
@@ -192,13 +192,18 @@ class Routing:
         scan(message, 0, len(message), self._spans, 128)
         return self._spans
 
+    def having(self, passage):
+        """The upstreams that have what is asked for, the preferred first."""
+        router = self.hub.router
+        mates = router.mates(passage.upstream)
+        if passage.method == "tools/call":
+            mates = [u for u in mates if router.has(u, passage.plain)]
+        # A tool of the gateway's own that they have not is carried out here.
+        return mates if mates or passage.tool is not None else [passage.upstream]
+
     def _candidates(self, passage):
         """The places that have what is asked for, the preferred first."""
-        router = self.hub.router
-        found = []
-        for upstream in router.mates(passage.first):
-            if passage.method != "tools/call" or router.has(upstream, passage.plain):
-                found.append(self.places[upstream.name])
+        found = [self.places[upstream.name] for upstream in self.having(passage)]
         if passage.tool is not None:
             found.insert(len(found) if passage.rules["prefer"] == "elsewhere" else 0, self.local)
         if passage.bound is not None:

@@ -162,24 +162,29 @@ class Dial:
         pause = self.FIRST_PAUSE_MS
         while True:
             begun = ticks_ms()
-            wait = None
+            refused = None
             try:
                 await self._talk()
-                self._say(self._io.broken)
+                why = self._io.broken
                 if ticks_diff(ticks_ms(), begun) > self.LAST_PAUSE_MS:
                     pause = self.FIRST_PAUSE_MS
             except Refused as e:
-                self._say("refused: %s" % e)
-                wait = self._refused(e)
+                refused = e
+                why = "refused: %s" % e
+            except (OSError, ValueError) as e:
+                why = str(e) or "cannot connect"
+            except Exception as e:
+                self._gateway.log_exception(e)
+                why = "it failed here"
+            finally:
+                self._hang_up()
+            self._say(why)  # not into the connection that it is about
+            wait = None
+            if refused is not None:
+                wait = self._refused(refused)
                 if wait is None:
                     self.state = "refused"
                     return
-            except (OSError, ValueError) as e:
-                self._say(str(e) or "cannot connect")
-            except Exception as e:
-                self._gateway.log_exception(e)
-            finally:
-                self._hang_up()
             self.state = "connecting"
             if wait is None:
                 wait = pause - pause // 4 + random.getrandbits(16) * (pause // 2) // 65536

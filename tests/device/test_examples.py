@@ -19,6 +19,7 @@ CALLS = {
     "forwarding.py": [],
     "irrigation.py": [],
     "own_asyncio.py": [("mean", {"n": 3}), ("mean", {})],
+    "routing.py": [],
     "own_loop.py": [("count_blinks", {})],
     "sketch_thermometer.py": [("temperature", {}), ("count_loops", {})],
 }

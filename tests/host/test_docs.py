@@ -11,9 +11,10 @@ from targets import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_protocol_page_is_what_the_code_says():
+@pytest.mark.parametrize("name", ["protocol_page.py", "configuration_page.py"])
+def test_a_page_is_what_the_code_says(name):
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "protocol_page.py", "--check"],
+        [sys.executable, ROOT / "tools" / name, "--check"],
         capture_output=True,
         text=True,
     )

@@ -93,7 +93,7 @@ def test_boards_come_and_go_under_calls(setting, seed):
         for one in callers:
             one.join(PATIENCE_S)
     assert not wrong, wrong[:3]
-    assert counts["answered"] > 100 and counts["away"] > 0, counts
+    assert counts["answered"] >= 40 and counts["away"] > 0, counts
     pi.up(*(f"b{i:02}" for i in range(BOARDS)))
     until(lambda: list(pi.health()["boards"].values()).count("up") == BOARDS + 1, pi.output)
     for i in range(BOARDS):

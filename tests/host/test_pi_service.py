@@ -1,13 +1,17 @@
 """`mcpgw pi` as a process: the official SDKs' clients in front of it, their servers behind it."""
 
+import json
+from urllib.parse import urlsplit
+
 import anyio
 import pytest
+from http_process import Client as HttpClient
 from http_program import sdk_client
 from mcp import StdioServerParameters
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 from pi_rig import MCPGW, Pi, SDKServer, environment, python_stdio, server_table, typescript_stdio
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,68 @@ def test_cancellation_passes_through(pi, office, mode):
                 await anyio.sleep(0.02)
 
     drive(pi, mode, scenario)
+
+
+def test_calls_as_tasks(pi, office):
+    """Of tools whose servers know nothing of tasks (2025-11-25)."""
+    office.forget()
+    with LegacyClient(pi) as client:
+        tools = {tool["name"]: tool for tool in client.ask("tools/list")["tools"]}
+        assert tools["office_held"]["execution"] == {"taskSupport": "optional"}
+
+        def call(tool, **arguments):
+            params = {"name": tool, "arguments": arguments, "task": {"ttl": 60000}}
+            return client.ask("tools/call", **params)["task"]
+
+        task = call("office_held")
+        assert task["status"] == "working"
+        until(lambda: "held" in office.ledger(), pi.output)
+        office.release()
+        result = client.ask("tasks/result", taskId=task["taskId"])
+        assert result["content"][0]["text"] == "done"
+        again = call("office_add", a=1, b=2)["taskId"]
+        until(lambda: client.ask("tasks/get", taskId=again)["status"] == "completed", pi.output)
+        office.forget()
+        given_up = call("office_held")["taskId"]
+        until(lambda: "held" in office.ledger(), pi.output)
+        assert client.ask("tasks/cancel", taskId=given_up)["status"] == "cancelled"
+        until(lambda: "held cancelled" in office.ledger(), pi.output)
+        listed = {one["taskId"] for one in client.ask("tasks/list")["tasks"]}
+        assert listed == {task["taskId"], again, given_up}
+        # Without a task it is an ordinary call.
+        result = client.ask("tools/call", name="office_add", arguments={"a": 2, "b": 2})
+        assert result["structuredContent"] == {"result": 4}
+
+
+class LegacyClient(HttpClient):
+    """A session of 2025-11-25, for what the SDKs' clients do not offer."""
+
+    def __init__(self, pi):
+        super().__init__(urlsplit(pi.url).port)
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}}
+        params["clientInfo"] = {"name": "raw", "version": "0"}
+        self.fields = {}
+        self.post(self._message("initialize", params))
+        self.fields = {
+            "Mcp_Session_Id": self.answer()[1]["mcp-session-id"],
+            "MCP_Protocol_Version": "2025-11-25",
+        }
+        self.post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', **self.fields)
+        assert self.answer()[0] == 202
+
+    def _message(self, method, params):
+        row = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return json.dumps(row).encode()
+
+    def ask(self, method, **params):
+        """The result of a request (dict)."""
+        self.post(self._message(method, params), **self.fields)
+        status, _, body = self.answer()
+        assert status == 200, body
+        if body.startswith(b"{"):
+            return json.loads(body)["result"]
+        data = [line[6:] for line in body.splitlines() if line.startswith(b"data: {")]
+        return json.loads(data[-1])["result"]
 
 
 def test_over_stdio_beside_http(tmp_path, office):

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import nodejs
 import pytest
+import rig
 import targets
 from bridge_rig import environment
 from http_program import INTERPRETERS, Program, sdk_client
@@ -142,19 +143,25 @@ gw.run()
 
 
 class SerialRig(Rig):
-    """The same behind the bridge: the unix build on a serial line."""
+    """The same behind the bridge. place: "unix", on a serial line, or "pico", the emulated one."""
 
-    def serve(self, folder, interpreter, routing):
+    def serve(self, folder, place, routing):
         self._folder = folder
-        (folder / "unix").mkdir()
         app = BOARD.replace("ROUTING", repr(routing))
+        if place == "pico":
+            board = targets.make_target("pico", folder)
+            self._port = board.sim.port
+            rig.put(board, app)
+            return board
+        (folder / "unix").mkdir()
         board = UnixBoard(folder / "unix", app=app, path=f"{targets.ROOT}:.frozen")
-        Wire(board, folder / "port")
+        self._port = folder / "port"
+        Wire(board, self._port)
         return board
 
     @contextlib.asynccontextmanager
     async def client(self, mode):
-        command = [sys.executable, "-m", "mcpgw.cli", "bridge", "--port", self._folder / "port"]
+        command = [sys.executable, "-m", "mcpgw.cli", "bridge", "--port", self._port]
         command += ["--state", self._folder / "state", "--upstream", f"pi={self.first.url}"]
         command += ["--upstream", f"cloud={self.second.url}"]
         program, *arguments = LOGS.command(command)
@@ -169,11 +176,11 @@ class SerialRig(Rig):
 def make(request, tmp_path):
     made = []
 
-    def rig(first="python", **routing):
+    def both(first="python", **routing):
         made.append(Rig(tmp_path, request.param, first, routing))
         return made[-1]
 
-    yield rig
+    yield both
     for each in made:
         each.close()
 
@@ -189,28 +196,28 @@ async def routes(client):
 
 @pytest.mark.parametrize("first", ["python", "typescript"])
 def test_failover_while_one_is_killed(make, first):
-    rig = make(first, breaker_ms=600_000, breaker_failures=2, health_ms=0)
+    both = make(first, breaker_ms=600_000, breaker_failures=2, health_ms=0)
 
     async def scenario(client):
         for i in range(3):
             assert text(await client.call_tool("pi_add", {"a": i, "b": 1})) == str(i + 1)
-        assert rig.first.executed("add") == 3 and rig.second.executed("add") == 0
-        rig.first.kill()
+        assert both.first.executed("add") == 3 and both.second.executed("add") == 0
+        both.first.kill()
         for i in range(5):
             assert text(await client.call_tool("pi_add", {"a": i, "b": 2})) == str(i + 2)
-        assert rig.second.executed("add") == 5
+        assert both.second.executed("add") == 5
         told = await routes(client)
         # After two refusals the breaker keeps further calls away from it.
         assert told["places"]["pi"]["breaker"] == "open" and told["places"]["pi"]["failed"] == 2
         assert told["failovers"] == 2
         assert told["decisions"]["pi_add"] == {"pi": 5, "cloud": 5}
-        rig.second.kill()
+        both.second.kill()
         with pytest.raises(MCPError) as refused:
             await client.call_tool("pi_add", {"a": 1, "b": 2})
         assert refused.value.code == -32010 and "cloud" in str(refused.value)
 
-    rig.run(scenario, "legacy" if first == "typescript" else "auto")
-    metrics = rig.metrics()
+    both.run(scenario, "legacy" if first == "typescript" else "auto")
+    metrics = both.metrics()
     assert metrics['mcpgw_routes_total{what="pi_add",where="cloud"}'] >= 6
     assert metrics['mcpgw_upstream_breaker{name="pi"}'] == 1
     assert metrics['mcpgw_upstream_failed_total{name="pi"}'] == 2
@@ -219,7 +226,7 @@ def test_failover_while_one_is_killed(make, first):
 
 @pytest.mark.parametrize("first", ["python", "typescript"])
 def test_the_first_goes_in_the_middle_of_a_call(make, first):
-    rig = make(first, retries=0)
+    both = make(first, retries=0)
 
     async def scenario(client):
         heard = []
@@ -238,84 +245,84 @@ def test_the_first_goes_in_the_middle_of_a_call(make, first):
         async with anyio.create_task_group() as group:
             group.start_soon(call, "pi_level")
             group.start_soon(call, "pi_once")
-            await anyio.to_thread.run_sync(rig.first.wait, "level")
-            await anyio.to_thread.run_sync(rig.first.wait, "once")
+            await anyio.to_thread.run_sync(both.first.wait, "level")
+            await anyio.to_thread.run_sync(both.first.wait, "once")
             while max(heard, default=0) < 3:
                 await anyio.sleep(0.01)
-            rig.first.kill()
+            both.first.kill()
             # What may be executed twice begins again at the other one, and reports from there.
-            await anyio.to_thread.run_sync(rig.second.wait, "level")
-            rig.second.release()
+            await anyio.to_thread.run_sync(both.second.wait, "level")
+            both.second.release()
         kind = "typescript" if first == "python" else "python"
         assert out == {"pi_level": f"level by {kind}", "pi_once": -32011}
-        assert rig.second.executed("once") == 0
+        assert both.second.executed("once") == 0
 
-    rig.run(scenario)
+    both.run(scenario)
 
 
 def test_cancelling_passes_through_and_frees_the_place(make):
-    rig = make(max_requests=1)
+    both = make(max_requests=1)
 
     async def scenario(client):
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
                 group.start_soon(client.call_tool, "pi_once", {})
-                await anyio.to_thread.run_sync(rig.first.wait, "once")
+                await anyio.to_thread.run_sync(both.first.wait, "once")
                 # The first has all it takes at once.
                 assert text(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
-                assert rig.second.executed("add") == 1
+                assert both.second.executed("add") == 1
                 scope.cancel()
-        await anyio.to_thread.run_sync(rig.first.wait, "once cancelled")
+        await anyio.to_thread.run_sync(both.first.wait, "once cancelled")
         while (await routes(client))["places"]["pi"]["requests"]:
             await anyio.sleep(0.02)
         assert text(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
-        assert rig.first.executed("add") == 1
+        assert both.first.executed("add") == 1
 
-    rig.run(scenario)
+    both.run(scenario)
 
 
 def test_what_may_be_kept_is_asked_for_once(make):
-    rig = make("python")
+    both = make("python")
 
     async def scenario(client):
         for _ in range(4):
             (content,) = (await client.read_resource("note://sky")).contents
             assert content.text == "blue"
-        assert rig.first.executed("sky") == 1
+        assert both.first.executed("sky") == 1
         cache = (await routes(client))["cache"]
         assert cache["hits"] == 3 and cache["entries"] == 1
         # It is given even while nobody is there to be asked.
-        rig.first.kill()
-        rig.second.kill()
+        both.first.kill()
+        both.second.kill()
         (content,) = (await client.read_resource("note://sky")).contents
         assert content.text == "blue"
 
-    rig.run(scenario, "legacy")
-    assert rig.metrics()["mcpgw_cache_hits_total"] == 4
+    both.run(scenario, "legacy")
+    assert both.metrics()["mcpgw_cache_hits_total"] == 4
 
 
 def test_one_that_comes_back_is_found_by_asking_after_it(make):
-    rig = make(breaker_failures=1, breaker_ms=200, breaker_max_ms=400, health_ms=100)
+    both = make(breaker_failures=1, breaker_ms=200, breaker_max_ms=400, health_ms=100)
 
     async def state(client, wanted):
         while (await routes(client))["places"]["pi"]["breaker"] not in wanted:
             await anyio.sleep(0.05)
 
     async def scenario(client):
-        rig.first.kill()
+        both.first.kill()
         await state(client, ("open", "half-open"))  # though nobody has called
         assert text(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
-        assert rig.second.executed("add") == 1
-        rig.first.start()
+        assert both.second.executed("add") == 1
+        both.first.start()
         await state(client, ("closed",))
         assert text(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
-        assert rig.first.executed("add") == 1
+        assert both.first.executed("add") == 1
 
-    rig.run(scenario)
+    both.run(scenario)
 
 
 def test_a_tool_that_is_here_and_elsewhere(make):
-    rig = make(strategy="complexity", tools={"complete": {"elsewhere": "pi", "local_tokens": 12}})
+    both = make(strategy="complexity", tools={"complete": {"elsewhere": "pi", "local_tokens": 12}})
 
     async def scenario(client):
         names = {tool.name for tool in (await client.list_tools()).tools}
@@ -323,21 +330,23 @@ def test_a_tool_that_is_here_and_elsewhere(make):
         assert text(await client.call_tool("complete", {"text": "short"})) == "here: short"
         long = "a long text " * 10
         assert text(await client.call_tool("complete", {"text": long})) == "python: " + long
-        rig.first.kill()
+        both.first.kill()
         assert text(await client.call_tool("complete", {"text": long})) == "typescript: " + long
-        rig.second.kill()
+        both.second.kill()
         assert text(await client.call_tool("complete", {"text": long})) == "here: " + long
         counts = (await routes(client))["decisions"]["complete"]
         assert counts["local"] == 2 and counts["cloud"] == 2 and counts["pi"] >= 2
 
-    rig.run(scenario)
+    both.run(scenario)
 
 
-def test_two_upstreams_behind_the_bridge(tmp_path):
+@pytest.mark.parametrize("place", ["unix", "pico"])
+def test_two_upstreams_behind_the_bridge(place, tmp_path):
     """All of it over a serial line, where the bridge says which of them can be reached."""
-    routing = {"tools": {"complete": {"elsewhere": "pi", "local_tokens": 12}}, "retries": 0}
+    row = {"elsewhere": "pi", "strategy": "complexity", "local_tokens": 12}
+    routing = {"tools": {"complete": row}, "breaker_ms": 500}
     routing["strategy"] = "complexity"
-    rig = SerialRig(tmp_path, None, "typescript", routing)
+    both = SerialRig(tmp_path, place, "typescript", routing)
 
     async def scenario(client):
         out = {}
@@ -355,32 +364,33 @@ def test_two_upstreams_behind_the_bridge(tmp_path):
         while not (await routes(client))["places"]["pi"]["up"]:
             await anyio.sleep(0.1)
         assert text(await client.call_tool("pi_add", {"a": 1, "b": 2})) == "3"
-        assert rig.first.executed("add") == 1
+        assert both.first.executed("add") == 1
         async with anyio.create_task_group() as group:
             group.start_soon(call, "pi_level")
             group.start_soon(call, "pi_once")
-            await anyio.to_thread.run_sync(rig.first.wait, "level")
-            await anyio.to_thread.run_sync(rig.first.wait, "once")
+            await anyio.to_thread.run_sync(both.first.wait, "level")
+            await anyio.to_thread.run_sync(both.first.wait, "once")
             while max(heard, default=0) < 3:
                 await anyio.sleep(0.01)
-            rig.first.kill()
-            await anyio.to_thread.run_sync(rig.second.wait, "level")
-            rig.second.release()
+            both.first.kill()
+            await anyio.to_thread.run_sync(both.second.wait, "level")
+            both.second.release()
         assert out == {"pi_level": "level by python", "pi_once": -32011}
-        assert rig.second.executed("once") == 0
+        assert both.second.executed("once") == 0
         assert text(await client.call_tool("pi_add", {"a": 2, "b": 2})) == "4"
-        assert rig.second.executed("add") == 1
+        assert both.second.executed("add") == 1
         long = "a long text " * 10
         assert text(await client.call_tool("complete", {"text": long})) == "python: " + long
         assert text(await client.call_tool("complete", {"text": "short"})) == "here: short"
-        rig.first.start()
+        both.first.start()
         while not (await routes(client))["places"]["pi"]["up"]:
             await anyio.sleep(0.1)
         while text(await client.call_tool("complete", {"text": long})) != "typescript: " + long:
             await anyio.sleep(0.1)  # its breaker may be open for a while
 
     try:
-        rig.run(scenario)
+        both.run(scenario)
     finally:
-        rig.close()
-    assert "Traceback" not in (tmp_path / "bridge.log").read_text()
+        both.close()
+    # What the bridge says to a board at its prompt is a syntax error there, and nothing else is.
+    assert "mcp_gw/" not in (tmp_path / "bridge.log").read_text()

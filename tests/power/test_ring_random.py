@@ -1,5 +1,6 @@
-"""Many power cuts at random: torn pages as random subsets of the bits, partial and marginal erases,
-and bits that flip in between. A failing ring is told by its number and seed, and fails again."""
+"""Many power cuts at random: torn pages as random subsets of the bits, partial and marginal
+erases, and bits that flip in between. A failing ring is told by its number and seed, and fails
+again."""
 
 import pytest
 import soak

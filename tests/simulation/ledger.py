@@ -99,7 +99,7 @@ class Ledger:
                 if before is not entry and entry.n not in _numbers(arguments):
                     world.broken(server.name, f"{entry} came under the key of {before}")
             ended = entry.outcome and entry.outcome["state"]
-            # One that goes on as a part of another is under way, whether its outcome is kept or not.
+            # One that goes on as a part of another is under way, its outcome kept or not.
             if ended and ended not in ("merged", _GONE) and not entry.wired:
                 world.broken(server.name, f"{entry} is executed after it was {ended}")
             if TOOLS[tool].policy == "all":

@@ -1,4 +1,5 @@
 from mcp_gw.errors import QueueFull
+from mcp_gw.queue.nor_fault import FaultNor
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.ring import NotAQueue, Ring, TooLarge
 
@@ -91,6 +92,8 @@ def test_too_large_and_the_largest():
     ring = mounted(RamNor(3))
     handle = ring.append(1, b"", [bytes(ring.max_body)])
     assert ring.payload(handle) == bytes(ring.max_body) and ring.max_body == 4044
+    assert mounted(RamNor(13)).max_body == 12 * 4064 // 4
+    assert mounted(RamNor(80)).max_body == 65536
     try:
         ring.append(1, b"k", [bytes(ring.max_body)])
         raise AssertionError("too large was taken")
@@ -122,6 +125,135 @@ def test_read_part_of_a_payload():
     assert ring.read(handle, buf, 3) and buf == b"3456"
     ring.ack(handle)
     assert not ring.read(handle, buf, 3) and ring.payload(handle) is None
+
+
+def large(n):
+    """n bytes, no two pages of them alike."""
+    return b"".join(b"%08d" % i for i in range(n // 8 + 1))[:n]
+
+
+def test_records_larger_than_a_sector():
+    dev = RamNor(20)
+    ring = mounted(dev)
+    ring.append(1, b"before", [b"b" * 1000])
+    body = large(13000)
+    parts = [body[:5], memoryview(body)[5:9000], b"", body[9000:]]
+    handle = ring.append(2, b"large", parts, 2)
+    ring.append(3, b"behind", [b"x"])
+    for again in (ring, mounted(dev)):
+        found = list(again.records())
+        assert [(k, kind, n) for _, kind, k, n in found] == [
+            (b"before", 1, 1000),
+            (b"large", 2, 13000),
+            (b"behind", 3, 1),
+        ]
+        assert again.count == 3 and found[1][0][0] == handle[0]
+        assert again.payload(handle) == body
+        buf = bytearray(4500)
+        for offset in (0, 2900, 3100, 9000):
+            wanted = body[offset : offset + 4500]
+            assert again.read(handle, buf, offset)
+            assert bytes(buf) == wanted + bytes(4500 - len(wanted))
+    before = ring.free
+    assert ring.ack(handle) and not ring.ack(handle) and ring.payload(handle) is None
+    # Four parts: a header each, the whole's length once.
+    assert ring.free - before == 4 * 20 + 5 + 4 + 13000 + 3
+    assert [k for _, _, k, _ in mounted(dev).records()] == [b"before", b"behind"]
+    # One that stays is moved along in its parts, while others go through the ring many times.
+    kept = ring.append(2, b"kept", [body], 1)
+    for i in range(700):
+        ring.ack(ring.append(1, b"%d" % i, [bytes(900)]))
+    ring = mounted(dev)
+    assert ring.payload(kept) == body and ring.count == 3
+    assert [ring.priority for _ in ring.records()] == [0, 0, 1]
+
+
+def test_a_large_record_of_which_a_part_is_lost():
+    dev = RamNor(20)
+    ring = mounted(dev)
+    body = large(9000)
+    handle = ring.append(1, b"large", [body])
+    ring.append(1, b"next", [b"n"])
+    # A bit of its second part's body: the whole is counted and dropped once.
+    addr = handle[1] + 4096 + 500
+    dev.image[addr] ^= 1
+    ring = mounted(dev)
+    assert ring.count == 2 and ring.payload(handle) is None and ring.corrupt == 1
+    assert [k for _, _, k, _ in ring.records()] == [b"next"] and ring.free == mounted(dev).free
+    # Two bits of a part's header.
+    handle = ring.append(1, b"large", [body])
+    second = ring.find(handle[0] + 1, 0)
+    dev.image[second + 2] ^= 3
+    ring = mounted(dev)
+    assert [k for _, _, k, _ in ring.records()] == [b"next"] and ring.damaged == 1
+    before = ring.free
+    ring.settle()
+    # What was left of it is dropped before anything is written.
+    assert ring.free > before and mounted(dev).damaged == 1 and mounted(dev).free == ring.free
+
+
+def test_full_of_large_records():
+    ring = mounted(RamNor(9))
+    body = large(7000)
+    handles = []
+    try:
+        while True:
+            handles.append(ring.append(1, b"k", [body]))
+    except QueueFull as e:
+        assert "7024" in str(e)
+    assert len(handles) == 4 and ring.free < 7100
+    for _ in range(40):
+        assert ring.ack(handles.pop(0))
+        handles.append(ring.append(1, b"k", [body]))
+    for handle in handles:
+        assert ring.payload(handle) == body
+
+
+def test_only_the_kinds_that_are_wanted():
+    ring = mounted(RamNor(4))
+    handles = [ring.append(i % 5, b"%d" % i, [bytes(200)], i % 3) for i in range(30)]
+    found = [(k, kind, ring.priority) for _, kind, k, _ in ring.records(0, b"\x01\x04")]
+    assert found == [(b"%d" % i, i % 5, i % 3) for i in range(30) if i % 5 in (1, 4)]
+    after = handles[12][0]
+    assert [k for _, _, k, _ in ring.records(after, b"\x02")] == [b"17", b"22", b"27"]
+    assert list(ring.records(0, b"\x09")) == [] and list(ring.records(0, b"")) == []
+
+
+def test_marks_are_kept():
+    dev = RamNor(3)
+    ring = mounted(dev)
+    handle = ring.append(1, b"key", [b"payload"])
+    assert ring.marks(handle) == 0
+    for n in range(1, 11):
+        assert ring.mark(handle)
+        assert ring.marks(handle) == mounted(dev).marks(handle) == min(n, 8)
+    other = ring.append(1, b"other", [b"payload"])
+    ring.mark(other)
+    for i in range(1000):
+        ring.ack(ring.append(1, b"%d" % i, [bytes(200)]))
+    assert ring.marks(other) == 1 and ring.marks(handle) == 8
+    assert ring.find(*other) != other[1], "it was not moved"
+    ring.ack(other)
+    assert not ring.mark(other) and ring.marks(other) == 0
+
+
+def test_a_sector_is_erased_ahead():
+    dev = FaultNor(RamNor(4))
+    ring = mounted(dev)
+    assert not ring.idle(), "there is nothing to get ready for yet"
+    ring.append(1, b"k", [bytes(3000)])
+    erases = dev.erases
+    assert ring.idle() and not ring.idle() and dev.erases == erases + 1
+    # Its erase count is kept, although it has no header yet.
+    worn = ring.wear()
+    assert worn == mounted(dev).wear()
+    ring.append(1, b"k", [bytes(3000)])
+    assert dev.erases == erases + 1 and ring.wear() == worn
+    # A start later it is not known how well it was erased.
+    ring.idle()
+    ring = mounted(dev)
+    ring.append(1, b"k", [bytes(3000)])
+    assert dev.erases == erases + 3
 
 
 def test_foreign_data_is_never_formatted():

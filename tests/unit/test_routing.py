@@ -225,6 +225,34 @@ def test_a_call_that_may_wait_is_queued_where_it_was_lost():
             assert request["params"]["_meta"]["mcp-gw/key"] == told["id"]
             counts = board.routes()["decisions"]["pi_log"]
             assert counts == ({"pi": 1} if error else {"queue": 1})
+            found = board.answer(board.send("tools/list"))["tools"]
+            assert {"queue_status", "pi_log"} <= {row["name"] for row in found}
+
+
+def test_updates_of_one_thing_wait_behind_each_other_wherever_they_would_go():
+    from mcp_gw import Queueable
+    from mcp_gw.queue.nor_kept import RamNor
+
+    board = Board(up=())
+    board.gw.close()
+    gw = board.gw = Gateway("board", version="1")
+    gw.queue(RamNor(4))
+    gw.upstream("pi", queueable=(Queueable("log", key="zone", policy="latest"),))
+    gw.upstream("cloud", same_as="pi")
+    with board:
+        assert "_meta" in board.answer(board.call("pi_log", zone=1, n=1))
+        board.up = ["cloud"]
+        board.states()
+        # The one that could be asked would be told the newer value, and the older one later.
+        assert "mcp-gw/queued" in board.answer(board.call("pi_log", zone=1, n=2))["_meta"]
+        id = board.call("pi_log", zone=2, n=3)
+        assert board.answered()[0] == "cloud" and board.answer(id) == DONE
+        assert board.routes()["places"]["cloud"]["requests"] == 0
+        board.up = ["pi", "cloud"]
+        board.states()
+        name, request = board.answered()
+        assert name == "pi" and request["params"]["arguments"] == {"zone": 1, "n": 2}
+        assert not board.got
 
 
 def test_prompts_resources_and_completion_go_on_to_the_next_too():

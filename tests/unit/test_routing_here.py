@@ -37,6 +37,13 @@ def test_a_tool_that_is_here_and_elsewhere():
             bad = board.answer(board.call("complete", txt="d"))
             assert bad["isError"] and "text" in bad["content"][0]["text"]
             assert board.routes()["places"]["local"]["requests"] == 0
+            # One that the upstream turns out not to have.
+            board.up = ["pi", "cloud"]
+            board.states()
+            board.gw.routing(tools={"complete": {"elsewhere": "pi:nothing"}})
+            text = board.answer(board.call("complete", text="d" * 90))["content"][0]["text"]
+            assert text == "local: " + "d" * 90
+            assert board.routes()["last"][-1]["why"] == "the only place"
     finally:
         TOOLS["pi"].pop()
 

@@ -29,7 +29,7 @@ class Field:
     """One key of a section.
 
     kind: of _KINDS; about: what it is for, a phrase; default: what holds without it, as text for
-    people; low, high: of a number, else the fewest and most characters of each text; choices: the
+    people; low, high: of a number, else the fewest and most bytes of each text; choices: the
     texts that are allowed; secret: hidden where it is shown; form: None or a function(text) that
     raises ValueError with what is wrong of it.
     """
@@ -53,7 +53,8 @@ class Field:
         if self.kind == "flag":
             return "true or false"
         kind = _KINDS[self.kind]
-        return f"{kind}, {self.low} to {self.high} characters" if self.high else kind
+        size = self.high if self.low == self.high else f"{self.low} to {self.high}"
+        return f"{kind}, {size} bytes"
 
 
 class ConfigFileError(UserError):

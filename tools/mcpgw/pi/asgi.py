@@ -65,7 +65,7 @@ class Application:
         if len(self._talks) > self._most:
             self.refused += 1
             talk.refuse(503, "too many requests are under way", b"Retry-After: 2\r\n")
-        else:
+        elif talk.head.plan is None:
             app.head(talk, talk.head)
         body = b""
         if talk.status is None and not talk.discard:

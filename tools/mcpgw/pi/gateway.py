@@ -4,6 +4,7 @@ import time
 
 from mcp_gw.gateway import Gateway
 
+from .as_tasks import AsTasks
 from .guard import Board
 
 # Room for many boards, unless the configuration says otherwise.
@@ -36,6 +37,7 @@ class PiGateway(Gateway):
         self.batch = config.batch
         # Some capability must be known before the first server or board is.
         self._hub()
+        self.as_tasks = AsTasks(self)
 
     @property
     def hub(self):
@@ -58,9 +60,6 @@ class PiGateway(Gateway):
             self._said.clear()
         self._said[line] = now
         return True
-
-    def _printed(self, *args, sep=" ", end="\n", file=None, **kw):
-        self._print(*args, sep=sep, end=end, file=file, **kw)
 
     def _capabilities(self, revision):
         out = super()._capabilities(revision)

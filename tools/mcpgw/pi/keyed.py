@@ -50,6 +50,7 @@ class Keyed:
         self._batch = config.batch
         self.busy = 0  # calls that had to be put off, so far
         self._plain = server._call
+        self._as_tasks = gateway.as_tasks
         server.add_methods(
             {b'"tools/call"': self._call, b'"%s"' % DELIVER.encode(): self._deliver}
         )
@@ -172,7 +173,7 @@ class Keyed:
             self._check_there(found)
             if spans[2 * KEY] >= 0:
                 found.key = text(buf, spans, KEY)
-            return found
+            return self._as_tasks.take(found, buf, spans)
         key = text(buf, spans, KEY) if buf[spans[2 * KEY]] == 0x22 else ""
         if not 0 < len(key) <= MAX_KEY:
             raise ProtocolError(INVALID_PARAMS, f"mcp-gw/key: 1 to {MAX_KEY} characters")

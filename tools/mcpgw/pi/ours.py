@@ -1,14 +1,25 @@
 """The paired gateway as the upstream of its own boards, in the form that bridge/relay.py asks."""
 
+from mcp_gw.protocol.jsontext import member
+
+from ..bridge.calls import dump
+from ..bridge.relay import Relay
 from .inside import Inside
 
+_KEY = b"mcp-gw/key"
 
-class Unkeyed:
-    """In the place of bridge.calls.Calls: keys are looked at where the call is carried out
-    (keyed.py), for boards on a link as for those over HTTP."""
 
-    async def run(self, upstream, key, tool, send, idempotent, on_progress=None):
-        return await send(on_progress)
+class OwnRelay(Relay):
+    """A Relay whose keys are looked at where the call is carried out (keyed.py): for boards on a
+    link as for those over HTTP."""
+
+    def __init__(self, ours, deliver, rx, log):
+        super().__init__({ours.name: ours}, None, deliver, rx, log)
+
+    async def _keyed(self, upstream, tool, params, extra, key, on_progress, can):
+        if member(b"{" + extra + b"}", _KEY) is None:  # as in a batch
+            extra = b",".join(filter(None, (b'"%s":%s' % (_KEY, dump(key)), extra)))
+        return await upstream.call(tool, params, extra, None, on_progress, can)
 
 
 class Ours(Inside):

@@ -1,5 +1,7 @@
 """What different principals are shown: a board sees servers, and no boards."""
 
+from mcp_gw.protocol.revisions import TASKS
+
 from .gateway import hidden_from
 
 _LISTS = {
@@ -27,5 +29,16 @@ def install(gateway):
 
         return seen
 
-    server.tools_result = as_seen(tools_result)
+    plain = server.older_tools
+
+    def with_tasks(request):
+        if not request.revision.features & TASKS:
+            return tools_result(request)
+        server.older_tools = lambda after: gateway.as_tasks.listed(plain(after))
+        try:
+            return tools_result(request)
+        finally:
+            server.older_tools = plain
+
+    server.tools_result = as_seen(with_tasks)
     server.add_methods({name: as_seen(getattr(server, method)) for name, method in _LISTS.items()})
