@@ -85,21 +85,30 @@ class Fleet:
     def run(self, progress=lambda day: None):
         """Let it live; raises Broken. progress: function(day), called after each."""
         world = self.world
-        settings = self.settings
         with replaced(world.loop, world.seed, self._printed):
-            world.loop.call_soon(self._begin)
-            end = settings.days * _DAY
-            while world.now < end:
-                at = min(world.now + _DAY, end)
-                if settings.rests or at == end:
-                    world.run(at - CALM_S)
-                    world.loop.call_soon(self._calm_down)
-                world.run(at)
-                progress(world.now / _DAY)
-                world.calm = at == end
-            world.loop.call_soon(self._close)
-            world.run(world.now + 1)
+            try:
+                world.loop.call_soon(self._begin)
+                self._live(progress)
+                world.loop.call_soon(self._close)
+                world.run(world.now + 1)
+            finally:
+                for part in (*self.boards, *self.hosts):
+                    part.end()
+                world.end()
         return self
+
+    def _live(self, progress):
+        world = self.world
+        settings = self.settings
+        end = settings.days * _DAY
+        while world.now < end:
+            at = min(world.now + _DAY, end)
+            if settings.rests or at == end:
+                world.run(at - CALM_S)
+                world.loop.call_soon(self._calm_down)
+            world.run(at)
+            progress(world.now / _DAY)
+            world.calm = at == end
 
     def _printed(self, process, text):
         pass
@@ -245,9 +254,6 @@ class Fleet:
             board.look()
             for entry in self.ledger.waiting(board.name):
                 world.broken(board.name, f"{entry} has no outcome in the end")
-            board.power_off()
-        for host in self.hosts:
-            host.kill()
 
 
 def live(settings, seed, keep=None, progress=lambda day: None):

@@ -111,19 +111,21 @@ class Board:
     def power_off(self):
         if self.on:
             self.world.note(self.name, "power off")
-            self._end()
+            self.end()
 
     def _cut(self):
         """The flash's power fails, in the middle of the gateway's work."""
         if self.on:
             self.world.note(self.name, f"power cut at flash operation {self.flash.operations}")
             self.world.counts["power cuts"] += 1
-            self._end()
+            self.end()
 
-    def _end(self):
-        self._cable.board = None
-        self.process.kill()
-        self._count_dropped()
+    def end(self):
+        """Nothing of it goes on."""
+        if self.on:
+            self._cable.board = None
+            self.process.kill()
+            self._count_dropped()
 
     def _count_dropped(self):
         outbox = self.gw and self.gw.upstreams and self.gw.upstreams.forwarder.outbox

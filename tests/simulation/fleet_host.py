@@ -42,13 +42,17 @@ class Host:
 
     def kill(self):
         """SIGKILL: what SQLite has committed stays, nothing else does."""
-        if self.process is None or not self.process.alive:
-            return
-        self.process.kill()
-        for cable in self._cables:
-            cable.host = None
-        self.world.loop.call_soon(self._store.close)
-        self.world.note(self.name, "killed")
+        if self.process.alive:
+            self.world.note(self.name, "killed")
+            self.end()
+
+    def end(self):
+        """Nothing of it goes on."""
+        if self.process is not None and self.process.alive:
+            self.process.kill()
+            for cable in self._cables:
+                cable.host = None
+            self.world.loop.call_soon(self._store.close)
 
     def info(self, text):
         """As the bridge's Log."""
