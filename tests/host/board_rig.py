@@ -8,8 +8,13 @@ import subprocess
 import threading
 
 import targets
+from mcpgw.pi.pairing import Pairing
+from mcpgw.pi.store import Store
 from pi_rig import MCPGW, Process, environment
 from waiting import PATIENCE_S, ReservedPort, until
+
+# Rests that are shorter than they are by default, in [discovery], where a rig leaves off.
+QUICK = "grace_s = 0.3\nlook_s = 0.3\n"
 
 HEAD = """
 import sys
@@ -177,6 +182,16 @@ class DialBoard(UnixBoard):
             f"file={str(folder / (label + '.json'))!r}{options and ', ' + options}))"
         )
         super().__init__(folder, label, app(name, run, more))
+
+
+def codes(pi, count):
+    """So many pairing codes, without the half second that a command takes to start."""
+    store = Store(pi.store, check=False)
+    try:
+        pairing = Pairing(store)
+        return [pairing.new() for _ in range(count)]
+    finally:
+        store.close()
 
 
 def new_code(pi, *options):
