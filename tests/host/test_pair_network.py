@@ -2,10 +2,14 @@
 
 import contextlib
 import subprocess
+from ipaddress import ip_address
 
 import pytest
 import rig
 import targets
+from authority import CA
+from board_rig import text_of
+from cryptography import x509
 from mcpgw import UserError
 from mcpgw.edge import compiled, pairing
 from mcpgw.pi.store import digest
@@ -105,8 +109,29 @@ def test_a_board_dials_in_with_the_token_of_its_pairing(pi, here, tmp_path):
     with board(tmp_path, plan.sections) as log:
         up(pi, log)
         assert "the Pi calls this board greenhouse" in log.read_text()
+        until(lambda: "result" in pi.call("greenhouse_upstreams", {}), pi.output)
+        assert text_of(pi.call("greenhouse_upstreams", {})) == '["pi"]'
     undo()
     assert not here._store.tokens() and not here.knows("greenhouse")
+
+
+def test_a_board_trusts_the_pi_that_it_was_paired_with(tmp_path):
+    authority = CA(tmp_path, "home")
+    certificate, key = authority.issue("pi", [x509.IPAddress(ip_address("127.0.0.1"))])
+    reserved = ReservedPort()
+    dial = f'[dial]\nhost = "127.0.0.1"\nport = {reserved.number}\n'
+    pi = Pi(tmp_path, dial + f'certificate = "{certificate}"\nkey = "{key}"\n')
+    try:
+        with contextlib.closing(pairing.Here(pi.config, "127.0.0.1", authority.path)) as side:
+            plan = side.plan(found(), wanted())
+            side.write(plan)
+        for name, data in plan.files.items():
+            (tmp_path / name).write_bytes(data)
+        with board(tmp_path, plan.sections) as log:
+            up(pi, log)
+    finally:
+        pi.close()
+        reserved.close()
 
 
 def test_a_token_that_was_taken_back_lets_nobody_in(pi, here, tmp_path):

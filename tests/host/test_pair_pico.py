@@ -127,6 +127,18 @@ def test_a_paired_board_is_served_by_the_pi(sim, pi):
         until(lambda: "board greenhouse is there" in service.output(), service.output)
         out = pi_command("boards", "--config", pi)
         assert "greenhouse  up" in out and str(sim.port) in out
+        # The service has the port now, and lends it.
+        _, err = mcpgw(sim, "pair", "--config", pi, "--yes", code=1)
+        assert "paired already" in err
+        seen = service.output().count("board greenhouse is there")
+        assert "mcpgw pair works on it" in service.output()
+        until(
+            lambda: (
+                service.output().count("board greenhouse is there") > seen
+                or "greenhouse  up" in pi_command("boards", "--config", pi)
+            ),
+            service.output,
+        )
     finally:
         service.close()
         reserved.close()

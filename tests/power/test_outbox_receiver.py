@@ -1,5 +1,6 @@
-"""Power cuts under priorities, updates, batches, chains and an overflow that drops, seen from behind
-a receiver that knows keys: what was accepted is carried out once, or its outcome says why not."""
+"""Power cuts under priorities, updates, batches, chains and an overflow that drops, seen from
+behind a receiver that knows keys: what was accepted is carried out once, or its outcome says why
+not."""
 
 import json
 
@@ -95,7 +96,7 @@ class Life:
     def check(self):
         """Every accepted operation is there, or has ended."""
         states = {}
-        for key in self.box.keys():
+        for key in list(self.box.keys()):
             text = self.box.status(key)
             if text is not None:
                 states[key] = json.loads(text)
@@ -178,7 +179,7 @@ class Life:
                 self.box.done(item, b'{"content":[]}', TTL)
 
     def cancel(self):
-        keys = [key for key in self.box.keys() if self.box.find(key)]
+        keys = [key for _, _, key, _ in self.box.requests()]
         if keys:
             self.box.cancel(keys[self.rng.below(len(keys))], self.rng.below(2))
 

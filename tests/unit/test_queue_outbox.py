@@ -5,6 +5,7 @@ from mcp_gw.errors import QueueFull
 from mcp_gw.queue import updates
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
+from mcp_gw.queue.owners import owner
 from mcp_gw.queue.ring import Ring, TooLarge
 
 DAY = 86400
@@ -664,10 +665,10 @@ def test_updates_that_are_merged():
 def test_whose_a_call_is():
     board = Board()
     board.box.put(b"key-000001", "pi", "set", [b"{}"], DAY, owner=77)
-    assert board.box.owner(b"key-000001") == (77, False)
+    assert owner(board.box, b"key-000001") == 77
     board.box.done(board.next(), b"{}", DAY)
-    assert board.box.owner(b"key-000001") == (77, True)
-    assert board.box.owner(b"key-000002") is None
+    assert owner(board.box, b"key-000001") == 77
+    assert owner(board.box, b"key-000002") is None
 
 
 def test_records_of_another_format_take_no_room_for_ever():

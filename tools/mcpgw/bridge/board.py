@@ -124,6 +124,16 @@ class Board:
             self._down("the bridge is closing")
             await asyncio.to_thread(port.close)
 
+    def let_go(self, why):
+        """Close the port, as if the board had gone; run() opens it again when it can be found."""
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(why)
+
+    @property
+    def device(self):
+        """The port that is open, or was last."""
+        return self._device
+
     def send_message(self, line):
         """One MCP message, bytes without LF."""
         if self._port:

@@ -280,7 +280,9 @@ class Boards:
         said = None
         while True:
             try:
-                gone, paired = await asyncio.to_thread(self._note, list(self.known.values()))
+                known = list(self.known.values())
+                gone, paired, lent = await asyncio.to_thread(self._note, known)
+                self.links.lend(lent)
                 for name, identity, about in paired:
                     if name not in self.known:
                         self.log.info(f"board {name} was paired ({about['kind']})")
@@ -299,8 +301,9 @@ class Boards:
             self._news.clear()
 
     def _note(self, boards):
-        """Write down how the boards are; returns the names of those that were forgotten, and rows
-        (name, identity, about) of those that `mcpgw pair` has added."""
+        """Write down how the boards are; returns the names of those that were forgotten, rows
+        (name, identity, about) of those that `mcpgw pair` has added, and the ports that it has
+        borrowed."""
         rows = self.store.boards()
         stored = {row[0] for row in rows}
         here = {board.name for board in boards} | set(self.config.boards)
@@ -320,7 +323,7 @@ class Boards:
             elif about != board.noted or board.name not in stored:
                 self.store.put_board(board.name, board.identity, about)
                 board.noted = about
-        return gone, paired
+        return gone, paired, self.store.lent()
 
 
 def _free(wanted, taken):

@@ -19,6 +19,7 @@ from .. import UserError
 
 VERSION = 1
 BOARD, CLIENT = "board", "client"
+_LENT = "lent:"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -146,6 +147,20 @@ class Store:
         known = self.write("DELETE FROM boards WHERE name=?", name)
         known += self.write("DELETE FROM tokens WHERE name=? AND kind='board'", name)
         return known > 0
+
+    # Ports that a service leaves to others for a while.
+
+    def lend(self, device, until):
+        """device: of a serial port, as os.path.realpath() has it; until: unix time, 0: no more."""
+        self.write("DELETE FROM about WHERE name=?", _LENT + device)
+        if until:
+            self.write("INSERT INTO about VALUES (?, ?)", _LENT + device, str(int(until)))
+
+    def lent(self):
+        """Set of the devices that are lent now."""
+        rows = self.rows("SELECT name, value FROM about WHERE name LIKE ?", _LENT + "%")
+        now = self._clock()
+        return {name[len(_LENT) :] for name, until in rows if now < int(until)}
 
     # SQLite.
 
