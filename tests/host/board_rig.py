@@ -5,6 +5,7 @@ import contextlib
 import re
 import socket
 import subprocess
+import sys
 import threading
 
 import targets
@@ -129,16 +130,17 @@ class LinkBoard:
 
 
 class UnixBoard(Process):
-    """A program on the unix build."""
+    """A program on the unix build, or on CPython."""
 
-    def __init__(self, folder, label, text):
-        self._folder, self._label = folder, label
+    def __init__(self, folder, label, text, interpreter="micropython"):
+        self._folder, self._label, self._interpreter = folder, label, interpreter
         self._program = folder / f"{label}.py"
         self._program.write_text(text)
         self.start()
 
     def start(self):
-        command = [targets.firmware("unix"), self._program]
+        cpython = self._interpreter == "cpython"
+        command = [sys.executable if cpython else targets.firmware("unix"), self._program]
         super().__init__(self._folder, self._label, command, env=board_environment())
 
     def wait_said(self, text):
