@@ -126,6 +126,7 @@ class Boards:
         upstream.prefixes = {"pi", self.gateway.name}
         if offers is not None:
             upstream.offers = offers
+        upstream.sampling = self.gateway.sampling
         self.gateway.hub.add(upstream, (), self.gateway.config["queue_expiry_s"])
         upstream.on_change = self.gateway.hub._renewal(upstream, _RENEWAL_MS)
         if self.gateway.hub.others is not None and self._plain_owner is None:

@@ -104,15 +104,12 @@ class Config:
     discovery: Discovery = field(default_factory=Discovery)
     dial: Dial = field(default_factory=Dial)
     model: object = None
+    environment: dict = field(default_factory=dict, repr=False)  # where its secrets are looked up
 
     @property
     def store(self):
         """Path of the database."""
         return self.state / "pi.sqlite"
-
-    @property
-    def is_loopback(self):
-        return self.host in LOOPBACK
 
 
 def load(path, environment=os.environ):
@@ -123,7 +120,7 @@ def load(path, environment=os.environ):
 def from_table(root, file, environment=os.environ):
     """The Config of a whole file's Table."""
     pi = root.table("pi")
-    config = Config(file)
+    config = Config(file, environment=environment)
     config.name = pi.text("name", config.name, NAME, "1 to 32 letters, digits, - and _")
     config.title = pi.text("title", None)
     config.instructions = pi.text("instructions", None)
@@ -194,7 +191,7 @@ def _settings(table):
 
 def _server(table, name, environment):
     server = Server(name)
-    server.url = _url(table)
+    server.url = web_address(table)
     server.command = table.texts("command")
     if bool(server.url) == bool(server.command):
         table.fail(None, "give it a url, or a command that starts it")
@@ -220,7 +217,7 @@ def _server(table, name, environment):
 
 def _board(table, name, environment):
     board = Board(name)
-    board.url = _url(table)
+    board.url = web_address(table)
     board.port = table.text("port", None)
     if bool(board.url) == bool(board.port):
         table.fail(None, "give it a port, or a url")
@@ -262,7 +259,8 @@ def _dial(table):
     return dial
 
 
-def _url(table):
+def web_address(table):
+    """The url of a Table, checked; None where it has none."""
     url = table.text("url", None)
     if url is None:
         return None

@@ -13,6 +13,7 @@ _LOOK_MS = 5000
 # A board that is busy does not answer: so many times before it counts as away.
 _MISSES = 3
 _MAX_BODY = 1 << 20
+_MAX_PENDING = 64  # requests under way
 
 
 class HttpBoard(BoardFace, HttpUpstream):
@@ -31,6 +32,7 @@ class HttpBoard(BoardFace, HttpUpstream):
             connections=connections,
             client=("mcpgw pi", __version__),
         )
+        self.client.MAX_PENDING = _MAX_PENDING
         self.url = url
         self.there = False
         self.why = "it was not there yet"
