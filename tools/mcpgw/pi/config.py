@@ -55,10 +55,12 @@ class Board:
 
 @dataclass
 class Discovery:
-    """How boards are found that are not named: serial: on USB; mdns: in the network."""
+    """How boards are found, and lost. serial: on USB; mdns: in the network."""
 
     serial: bool = True
     mdns: bool = False
+    grace_s: float = 3.0  # a board that comes back within it was only restarted
+    look_s: float = 5.0  # how often a board over HTTP is asked whether it is there
     interfaces: tuple = ()  # addresses of the network interfaces to look at; none: all
     tokens: dict = field(default_factory=dict)  # board's name -> token for what mDNS finds
 
@@ -102,15 +104,12 @@ class Config:
     discovery: Discovery = field(default_factory=Discovery)
     dial: Dial = field(default_factory=Dial)
     model: object = None
+    environment: dict = field(default_factory=dict, repr=False)  # where its secrets are looked up
 
     @property
     def store(self):
         """Path of the database."""
         return self.state / "pi.sqlite"
-
-    @property
-    def is_loopback(self):
-        return self.host in LOOPBACK
 
 
 def load(path, environment=os.environ):
@@ -121,7 +120,7 @@ def load(path, environment=os.environ):
 def from_table(root, file, environment=os.environ):
     """The Config of a whole file's Table."""
     pi = root.table("pi")
-    config = Config(file)
+    config = Config(file, environment=environment)
     config.name = pi.text("name", config.name, NAME, "1 to 32 letters, digits, - and _")
     config.title = pi.text("title", None)
     config.instructions = pi.text("instructions", None)
@@ -192,7 +191,7 @@ def _settings(table):
 
 def _server(table, name, environment):
     server = Server(name)
-    server.url = _url(table)
+    server.url = web_address(table)
     server.command = table.texts("command")
     if bool(server.url) == bool(server.command):
         table.fail(None, "give it a url, or a command that starts it")
@@ -218,7 +217,7 @@ def _server(table, name, environment):
 
 def _board(table, name, environment):
     board = Board(name)
-    board.url = _url(table)
+    board.url = web_address(table)
     board.port = table.text("port", None)
     if bool(board.url) == bool(board.port):
         table.fail(None, "give it a port, or a url")
@@ -243,6 +242,8 @@ def _discovery(table):
     found = Discovery()
     found.serial = table.flag("serial", found.serial)
     found.mdns = table.flag("mdns", found.mdns)
+    found.grace_s = table.number("grace_s", found.grace_s, 0, 3600)
+    found.look_s = table.number("look_s", found.look_s, 0.1, 3600)
     found.interfaces = table.texts("interfaces")
     found.tokens = table.pairs("tokens")
     table.done()
@@ -258,7 +259,8 @@ def _dial(table):
     return dial
 
 
-def _url(table):
+def web_address(table):
+    """The url of a Table, checked; None where it has none."""
     url = table.text("url", None)
     if url is None:
         return None
