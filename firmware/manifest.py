@@ -62,6 +62,6 @@ for folder, _, names in os.walk(top):
         path = os.path.relpath(os.path.join(folder, name), top)
         if name.endswith(".py") and not path.startswith(left_out):
             files.append(path)
-# Line numbers of the gateway's own modules take 14 KB; boards without a network are the small ones.
+# Line numbers of the gateway's own modules take 14 KB; boards without a network are small.
 # Tracebacks there name the function, and the line in the app's files.
 package("mcp_gw", files=sorted(files), base_path="..", opt=None if options.network else 3)
