@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 
+from mcp_gw.errors import ConfigError
+
 from ..bridge import board as bridge
 from ..ports import PortError, choose_port, find_ports
 from .config import Board
@@ -16,7 +18,7 @@ from .store import StoreError
 # Under this name a board has this gateway as its upstream: gw.upstream("pi").
 HERE = "pi"
 _PORT = "port:"  # how the identity begins of a board that only its port tells from others
-_LENT = "mcpgw pair works on it"
+_LENT = "another mcpgw works on it"
 _SCAN_S = 1.0
 # A board that was found has so long to say hello: it may be at its prompt, and has to start then.
 _MEET_S = 45.0
@@ -76,7 +78,7 @@ class Links:
 
     def lend(self, devices):
         """Keep away from these ports (devices, as os.path.realpath() has them), and from no other:
-        `mcpgw pair` works on a board there."""
+        another mcpgw works on a board there."""
         if devices == self._lent:
             return
         self._lent = frozenset(devices)
@@ -209,7 +211,12 @@ class Links:
             connection.cut()
             return
         if board is None:
-            board = self._make(name, "dial", connection.address, identity, None, None)
+            try:
+                board = self._make(name, "dial", connection.address, identity, None, None)
+            except ConfigError as e:  # it is being forgotten this moment; it comes again
+                self._log.info(f"{name} dials in: {e}")
+                connection.cut()
+                return
         before = board.work
         board.kind, board.where, board.identity = "dial", connection.address, identity
         board.work = asyncio.ensure_future(self._attend(board, connection, before))
