@@ -7,6 +7,7 @@ from peer import MODERN, Peer, text
 from test_forward import HELLO, TOOLS, Wire, sleep_a_little
 
 from mcp_gw import Gateway, Queueable
+from mcp_gw.compat import ticks_add, ticks_ms
 from mcp_gw.errors import ConfigError
 from mcp_gw.queue.nor_kept import RamNor
 
@@ -589,3 +590,57 @@ def test_bad_answers_to_batches(opened):
         states = [json.loads(outbox.status(id.encode()))["state"] for id in ids]
         assert states == [state, "done"], rows
         gw.close()
+
+
+@closing
+def test_where_requests_are_routed_queued_calls_are_the_same(opened):
+    gw, wire = board(
+        queueable=("log", Queueable("set", key="zone", policy="latest")), max_message=8192
+    )
+    gw.routing()
+    opened.append(gw)
+    gw.open(wire)
+    peer = Peer(gw)
+    task = peer.call("office_log", {"n": 1}, task={})["task"]
+    first = queued(peer, 1, "office_set")
+    modern = Peer(gw, MODERN, SPEAKS_TASKS)
+    second = modern.call("office_log", {"n": 2})
+    assert second["resultType"] == "task"
+    set_one = modern.call("office_set", {"zone": "north", "to": 1})["taskId"]
+    set_two = modern.call("office_set", {"zone": "north", "to": 2})["taskId"]
+    assert modern.ask("tasks/get", taskId=set_one)["status"] == "cancelled"
+    out = reachable(wire, TOOLS)
+    keys = []
+    for _ in range(4):
+        (payload,) = requests_to(wire, "tools/call", out)
+        request, out = wire.answer_upstream(payload, DONE)
+        assert "task" not in request["params"]
+        keys.append(request["params"]["_meta"]["mcp-gw/key"])
+    assert keys == [task["taskId"], first, second["taskId"], set_two]
+    # As a task it is durable first; about a thing for which others wait, too.
+    third = peer.call("office_log", {"n": 3}, task={})["task"]["taskId"]
+    (payload,) = requests_to(wire, "tools/call", wire.turn())
+    assert third in payload
+    wire.answer_upstream(payload, DONE)
+    assert peer.ask("tasks/get", taskId=third)["status"] == "completed"
+    places = gw.upstreams.routing.places.values()
+    assert [place.requests for place in places] == [0]
+
+
+@closing
+def test_flash_is_erased_ahead_while_nobody_asks(opened):
+    gw, wire = board()
+    opened.append(gw)
+    gw.open(wire)
+    peer = Peer(gw, MODERN)
+    for n in range(20):
+        queued(peer, n)
+    hub = gw.upstreams
+    ring = hub.forwarder.outbox.ring
+    ring.ahead = -1
+    gw.heard = ticks_ms()
+    hub.tick(ticks_ms(), True)
+    assert ring.ahead == -1
+    gw.heard = ticks_add(ticks_ms(), -3000)
+    hub.tick(ticks_ms(), True)
+    assert ring.ahead >= 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mcp_gw.config import limits
+from mcp_gw.route import rules
 
 from .. import UserError, tables
 from ..edge.table import BOARD_SECTIONS
@@ -33,6 +34,7 @@ class Server:
     calls: int = 8  # of boards' keyed calls, at once
     timeout_s: float = 60.0
     offers: tuple = ("tools", "prompts", "resources")
+    same_as: str | None = None  # another server, declared before, that offers the same
 
 
 @dataclass
@@ -99,6 +101,7 @@ class Config:
     batch: int = 32  # calls in one batch of a board
     wait_s: float = 20.0  # how long a batch is worked on before it is answered
     settings: dict = field(default_factory=dict)
+    routing: dict = field(default_factory=dict)  # options of Gateway.routing()
     boards: dict = field(default_factory=dict)
     servers: dict = field(default_factory=dict)
     discovery: Discovery = field(default_factory=Discovery)
@@ -138,6 +141,7 @@ def from_table(root, file, environment=os.environ):
     config.batch = pi.integer("batch", config.batch, 1, 256)
     config.wait_s = pi.number("wait_s", config.wait_s, 1, 600)
     config.settings = _settings(pi.table("settings"))
+    config.routing = pi.checked("routing", rules.checked)
     pi.done()
     config.servers = {
         name: _server(table, name, environment) for name, table in root.tables("servers").items()
@@ -211,6 +215,7 @@ def _server(table, name, environment):
     server.calls = table.integer("calls", server.calls, 1, 1024)
     server.timeout_s = table.number("timeout_s", server.timeout_s, 0.1, 3600)
     server.offers = _offers(table, server.offers)
+    server.same_as = table.text("same_as", None, NAME)
     table.done()
     return server
 

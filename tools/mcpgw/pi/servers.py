@@ -17,6 +17,8 @@ def open_servers(gateway, config, log):
     """Make the configured servers upstreams of the gateway; dict of name -> Upstream. Raises
     UserError."""
     found = {}
+    if config.routing or any(server.same_as for server in config.servers.values()):
+        gateway.routing(config.routing)
     for name, server in config.servers.items():
         timeout_ms = int(server.timeout_s * 1000)
         try:
@@ -38,6 +40,7 @@ def open_servers(gateway, config, log):
             if server.url:
                 upstream.client.MAX_PENDING = MAX_PENDING
             upstream.offers = server.offers
+            upstream.same_as = server.same_as
             gateway.hub.add(upstream, (), gateway.config["queue_expiry_s"])
         except ConfigError as e:
             raise UserError(f"{config.file}: [servers.{name}]: {e}") from e
