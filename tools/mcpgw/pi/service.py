@@ -41,7 +41,7 @@ class Service:
     """One paired gateway. config: a Config; log: a bridge.log.Log. Raises UserError.
 
     gateway, store, keyed, servers (dict of name -> Upstream), boards: its parts, for those that
-    take part in it: pi/boards.py (`Boards(gateway, config, store, servers, log, keyed)` with async
+    take part in it: pi/boards.py (`Boards(gateway, config, store, servers, log)` with async
     run() and close()) and pi/model.py (`Model(gateway, config, log)`, likewise).
     """
 
@@ -72,7 +72,7 @@ class Service:
             PiEndpoints(self),
         )
         self.servers = open_servers(self.gateway, config, log)
-        self.boards = self._part("boards", "Boards", self.store, self.servers, log, self.keyed)
+        self.boards = self._part("boards", "Boards", self.store, self.servers, log)
         self.model = None
         if config.model is not None:
             self.model = self._part("model", "Model", log)
