@@ -102,14 +102,14 @@ class Edge:
             # The app says where: a token is not for another place than that it was given for.
             row = {key: row[key] for key in _EVERYWHERE if key in row}
             row.update(given)
-            return self._upstream(name, url, **row)
+            return self._upstream(name, url, **_queueables(row))
         token = row.pop("token", None)
         if token is not None:
             row["headers"] = dict(row.get("headers") or {})
             row["headers"]["Authorization"] = "Bearer " + token
         row.update(given)
         try:
-            upstream = self._upstream(name, row.pop("url", None), **row)
+            upstream = self._upstream(name, row.pop("url", None), **_queueables(row))
         except ConfigError as e:
             # The app still gets its upstream: the bridge may know it.
             upstream = self._upstream(name, **given)
@@ -206,6 +206,16 @@ class Edge:
             self.note("this firmware has no network: wifi, dial_out and sntp are left out")
             return None
         return edge_network
+
+
+def _queueables(row):
+    """The options of an upstream, with Queueables where there is a table of them."""
+    tools = row.get("queueable")
+    if isinstance(tools, dict):
+        from .route.queueable import Queueable
+
+        row["queueable"] = [Queueable(name, **tools[name]) for name in tools]
+    return row
 
 
 def _device(row):
