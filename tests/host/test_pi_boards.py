@@ -8,7 +8,7 @@ import time
 import anyio
 import httpx
 import pytest
-from board_rig import HttpBoard, LinkBoard, text_of
+from board_rig import QUICK, HttpBoard, LinkBoard, text_of
 from http_program import sdk_client
 from pi_rig import META, VERSION, Pi, SDKServer, mcpgw, server_table
 from waiting import PATIENCE_S, until
@@ -45,7 +45,7 @@ def setting(tmp_path_factory):
     house = LinkBoard(folder, "house", hello="twin", more=USES_PI)
     shed = LinkBoard(folder, "shed", hello="twin")
     roof = HttpBoard(folder, "roof")
-    config = server_table("office", url=office.url)
+    config = QUICK + server_table("office", url=office.url)
     config += board_table("house", port=house.port)
     config += board_table("shed", port=shed.port)
     config += board_table("roof", url=roof.url)

@@ -5,13 +5,17 @@ import base64
 import contextlib
 import json
 import random
+import signal
 import threading
 import zlib
 
+import httpx
 import pytest
-from pi_rig import Pi, SDKServer, mcpgw, server_table
+from http_process import META, modern
+from http_process import Client as HttpClient
+from pi_rig import Pi, SDKServer, listens, mcpgw, server_table
 from soak import count
-from waiting import until
+from waiting import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +107,22 @@ def test_the_same_key_at_the_same_time_joins_the_call(pi, office):
 
 
 def metric(pi, name):
-    import httpx
-
     for line in httpx.get(pi.address + "/metrics").text.splitlines():
         if line.split(" ")[0] == name:
             return float(line.split(" ")[1])
     raise AssertionError(name)
+
+
+def test_a_call_whose_board_is_gone_goes_on(pi, office):
+    """A board that has waited too long closes its connection, and asks again later."""
+    key = "0123456789abcdef-00000005"
+    with pytest.raises(httpx.ReadTimeout):
+        pi.call("office_held", {}, key, timeout=1)
+    until(lambda: office.ledger().count("held"), pi.output)
+    office.release()
+    outcome = pi.call("office_held", {}, key)
+    assert text(outcome) == "done"
+    assert office.ledger() == ["held", "held done"]
 
 
 def test_a_batch(pi, office):
@@ -363,3 +377,25 @@ def test_a_board_sees_servers_and_is_told_apart(pi):
     until(lambda: "result" in pi.request("tools/list", token=token))
     names = {tool["name"] for tool in pi.request("tools/list", token=token)["result"]["tools"]}
     assert "office_add" in names
+
+
+def test_answers_that_are_due_come_before_the_end(pi, office):
+    """SIGTERM with a call under way and a stream open."""
+    answers = []
+    with HttpClient(pi.port) as stream:
+        params = {"_meta": META, "notifications": {"toolsListChanged": True}}
+        stream.send(modern("subscriptions/listen", params))
+        assert stream.head()[0] == 200
+        thread = threading.Thread(target=lambda: answers.append(pi.call("office_held")))
+        thread.start()
+        until(lambda: "held" in office.ledger(), pi.output)
+        pi.process.send_signal(signal.SIGTERM)
+        until(lambda: not listens(pi.port), pi.output)
+        office.release()
+        thread.join()
+        assert text(answers[0]) == "done"
+        assert pi.process.wait(PATIENCE_S) == 0
+        while stream.chunk():
+            pass
+    pi.start()
+    pi.up("office")

@@ -172,6 +172,15 @@ class Application:
             self.over(talk)
         self.app.tick(self.app.now)
 
+    async def drain(self, timeout_s):
+        """Give answers that are due a moment to come; then end what goes on, streams above all."""
+        end = asyncio.get_running_loop().time() + timeout_s
+        while asyncio.get_running_loop().time() < end:
+            if all(talk.status is not None for talk in self._talks):
+                break
+            await asyncio.sleep(0.05)
+        self.close()
+
     @property
     def pending(self):
         """Requests without an answer yet."""

@@ -5,6 +5,7 @@ import contextlib
 import re
 import threading
 import time
+from functools import partial
 
 from mcp_gw.errors import ConfigError
 
@@ -15,8 +16,6 @@ from .links import Links
 from .pairing import Pairing
 from .store import StoreError
 
-# A board that comes back within this time was only restarted: its lists stay.
-GRACE_S = 3.0
 _TICK_S = 1.0
 # Boards that are known at once.
 MAX_BOARDS = 1024
@@ -90,17 +89,17 @@ class Boards:
                 self.links.serial(name, board)
             else:
                 self.add_http(name, "http", board.url, board)
-        works = [self._tick()]
+        works = [self._tick]
         if self.config.discovery.serial:
-            works.append(self.links.scan())
+            works.append(self.links.scan)
         if self.config.dial.port:
             await self.links.listen()
         if self.config.discovery.mdns:
             from .mdns_browser import browse
 
-            works.append(browse(self))
+            works.append(partial(browse, self))
         try:
-            await asyncio.gather(*works)
+            await asyncio.gather(*(work() for work in works))
         finally:
             await self._end()
 
@@ -161,7 +160,7 @@ class Boards:
         except ConfigError as e:
             raise UserError(f"{self.config.file}: [boards.{name}]: {e}") from e
         board = self.add(name, kind, url, identity or url, upstream, options.offers)
-        board.work = asyncio.ensure_future(upstream.watch())
+        board.work = asyncio.ensure_future(upstream.watch(self.config.discovery.look_s))
         return board
 
     def name_for(self, wanted, identity, given=False):
@@ -228,7 +227,8 @@ class Boards:
             await asyncio.sleep(_LIST_RETRY_S)
 
     async def _withdraw(self, board):
-        await asyncio.sleep(GRACE_S)
+        # One that comes back soon was only restarted.
+        await asyncio.sleep(self.config.discovery.grace_s)
         board.upstream.shown = False
         await self.gateway.hub._refresh_all(board.upstream)
 

@@ -55,10 +55,12 @@ class Board:
 
 @dataclass
 class Discovery:
-    """How boards are found that are not named: serial: on USB; mdns: in the network."""
+    """How boards are found, and lost. serial: on USB; mdns: in the network."""
 
     serial: bool = True
     mdns: bool = False
+    grace_s: float = 3.0  # a board that comes back within it was only restarted
+    look_s: float = 5.0  # how often a board over HTTP is asked whether it is there
     interfaces: tuple = ()  # addresses of the network interfaces to look at; none: all
     tokens: dict = field(default_factory=dict)  # board's name -> token for what mDNS finds
 
@@ -108,10 +110,6 @@ class Config:
     def store(self):
         """Path of the database."""
         return self.state / "pi.sqlite"
-
-    @property
-    def is_loopback(self):
-        return self.host in LOOPBACK
 
 
 def load(path, environment=os.environ):
@@ -244,6 +242,8 @@ def _discovery(table):
     found = Discovery()
     found.serial = table.flag("serial", found.serial)
     found.mdns = table.flag("mdns", found.mdns)
+    found.grace_s = table.number("grace_s", found.grace_s, 0, 3600)
+    found.look_s = table.number("look_s", found.look_s, 0.1, 3600)
     found.interfaces = table.texts("interfaces")
     found.tokens = table.pairs("tokens")
     table.done()

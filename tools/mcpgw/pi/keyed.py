@@ -26,7 +26,7 @@ from mcp_gw.route.upstream import error_of
 
 from ..bridge.deliver import MAX_KEY, Busy, Deliveries, unpack
 from .gateway import DELIVER, hidden_from, is_board
-from .inside import Inside, InsideSession
+from .inside import Inside, InsideSession, Port
 
 # The name under which keys are recorded: what boards call the paired gateway itself.
 HERE = "pi"
@@ -48,6 +48,7 @@ class Keyed:
         self._log = log
         self.deliveries = Deliveries(log, config.wait_s)
         self._batch = config.batch
+        self._alone = set()  # tasks of calls that nobody waits for
         self.busy = 0  # calls that had to be put off, so far
         self._plain = server._call
         self._as_tasks = gateway.as_tasks
@@ -56,7 +57,11 @@ class Keyed:
         )
 
     async def close(self):
+        """To be called after Calls.close(), which ends the calls."""
         await self.deliveries.close()
+        for task in self._alone:
+            task.cancel()
+        await asyncio.gather(*self._alone, return_exceptions=True)
 
     @property
     def under_way(self):
@@ -251,7 +256,9 @@ class Keyed:
                 port.send(progress(request, *told))
 
         call = self.run(request.session.principal, key, params, report)
-        ok, raw = await self._patient(call)
+        # On a line a board says that it wants a call no longer; over HTTP its connection ends, but
+        # so it does when the board has waited too long. Then the outcome is wanted all the same.
+        ok, raw = await self._patient(call, isinstance(port, Port))
         if not ok:
             return [b'{"jsonrpc":"2.0","id":', request.id, b',"error":', raw, b"}"]
         if not request.revision.modern:
@@ -260,19 +267,29 @@ class Keyed:
             raw = _readable(request.revision, raw)
         return [b'{"jsonrpc":"2.0","id":', request.id, b',"result":', raw, b"}"]
 
-    async def _patient(self, call):
-        """What a keyed call comes to; a board that has waited long enough learns it later."""
+    async def _patient(self, call, ends):
+        """What a keyed call comes to; a board that has waited long enough learns it later. ends:
+        whether the call ends with who waits for it."""
         timeout_s = self._gateway.config["call_timeout_ms"] / 1000
         task = asyncio.ensure_future(call)
         try:
             await asyncio.wait([task], timeout=timeout_s)
         except asyncio.CancelledError:
-            task.cancel()
+            if ends:
+                task.cancel()
+            else:
+                self._let_go(task)
             raise
         if not task.done():
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._let_go(task)
             raise NoAnswer(f"no answer within {timeout_s:g} s; ask again with the same key")
         return task.result()
+
+    def _let_go(self, task):
+        """Nobody waits for a call any more; it goes on."""
+        self._alone.add(task)
+        task.add_done_callback(self._alone.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _delivered(self, request, jobs, max_bytes, meta):
         principal = request.session.principal

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 
+from mcp_gw.errors import ConfigError
+
 from ..bridge import board as bridge
 from ..ports import PortError, choose_port, find_ports
 from .config import Board
@@ -209,7 +211,12 @@ class Links:
             connection.cut()
             return
         if board is None:
-            board = self._make(name, "dial", connection.address, identity, None, None)
+            try:
+                board = self._make(name, "dial", connection.address, identity, None, None)
+            except ConfigError as e:  # it is being forgotten this moment; it comes again
+                self._log.info(f"{name} dials in: {e}")
+                connection.cut()
+                return
         before = board.work
         board.kind, board.where, board.identity = "dial", connection.address, identity
         board.work = asyncio.ensure_future(self._attend(board, connection, before))

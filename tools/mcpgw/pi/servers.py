@@ -8,6 +8,8 @@ from .stdio_server import StdioUpstream
 
 # Longest answer of a server, or event of its stream, in bytes.
 MAX_BODY = 4 << 20
+# Requests under way at one server.
+MAX_PENDING = 1024
 CLIENT = ("mcpgw pi", __version__)
 
 
@@ -33,6 +35,8 @@ def open_servers(gateway, config, log):
                 upstream = StdioUpstream(
                     name, server.command, log, server.environment, server.folder, timeout_ms
                 )
+            if server.url:
+                upstream.client.MAX_PENDING = MAX_PENDING
             upstream.offers = server.offers
             gateway.hub.add(upstream, (), gateway.config["queue_expiry_s"])
         except ConfigError as e:

@@ -18,6 +18,7 @@ from ..bridge.calls import Calls
 from ..bridge.keys import KeyStore
 from ..bridge.run import prune, report
 from .asgi import Application
+from .config import LOOPBACK
 from .endpoints import PiEndpoints
 from .gateway import PiGateway
 from .guard import Guard
@@ -124,6 +125,7 @@ class Service:
         host, port = self.address
         shown = f"[{host}]" if ":" in host else host
         self.log.info(f"{self.config.name} serves at {scheme}://{shown}:{port}{self.config.path}")
+        self._warn()
         tasks = [asyncio.ensure_future(work) for work in works]
         try:
             # Only a signal, the end of a client on stdio or an internal error completes one.
@@ -132,8 +134,18 @@ class Service:
                 task.result()
         finally:
             server.should_exit = True
-            await asyncio.wait(tasks[:1], timeout=_GRACE_S + 1)
+            await self.asgi.drain(_GRACE_S)
+            await asyncio.wait(tasks[:1], timeout=_GRACE_S)
             await self._close(tasks)
+
+    def _warn(self):
+        config = self.config
+        if config.host in LOOPBACK:
+            return
+        if config.insecure:
+            self.log.info("[pi] insecure: everybody who reaches this port may use every tool")
+        elif not config.certificate:
+            self.log.info("[pi] no certificate: tokens can be read by who listens on the network")
 
     async def _close(self, tasks):
         self.gateway.stop()
@@ -143,8 +155,8 @@ class Service:
         for part in (self.boards, self.model):
             if part is not None:
                 await part.close()
-        await self.keyed.close()
         await self.calls.close()
+        await self.keyed.close()
         await asyncio.gather(*(one.close() for one in self.servers.values()))
         self.close()
 
