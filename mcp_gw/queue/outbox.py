@@ -245,10 +245,7 @@ class Outbox(Records):
         handle = self.find(key)
         if handle is None or self.tries.sending(handle[0]) and not sending:
             return False
-        text = "cancelled before it was delivered"
-        if self.ring.marks(handle):
-            text = "cancelled; it was sent before, and may have been carried out"
-        outcome = texts.result(text, True)
+        outcome = texts.ended(self, handle, "cancelled")
         return self.conclude(handle, key, _CANCELLED, outcome, self.TTL_S, now)
 
     def expire(self, now=None):
@@ -279,7 +276,7 @@ class Outbox(Records):
                 self.drop_outcome(handle, key, length)
             elif not self.tries.sending(handle[0]) and not self._was_concluded(handle, key):
                 text = "expired (age unknown)" if age == UNKNOWN else "expired"
-                outcome = texts.result(text + " before it could be delivered", True)
+                outcome = texts.ended(self, handle, text)
                 self.conclude(handle, key, _EXPIRED, outcome, self.TTL_S, now)
         self.look_at = times.uptime + soonest
         for handle in times.unused():

@@ -45,8 +45,8 @@ def give_way(box, kind, size, priority, now, full):
     victim = _victim(box, priority) if request else None
     if victim is None:
         raise full or QueueFull("the queue is full: %d bytes wanted" % size)
-    text = "dropped before it was delivered: the queue was full, and others had a higher priority"
-    outcome = texts.result(text, True)
+    text = "dropped (the queue was full, and others had a higher priority)"
+    outcome = texts.ended(box, victim[0], text)
     box.conclude(victim[0], victim[1], _DROPPED, outcome, box.TTL_S, now)
     box.dropped_calls += 1
 

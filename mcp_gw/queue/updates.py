@@ -114,7 +114,7 @@ def replace(box, unfinished, now):
 
 def _superseded(box, handle, key, by, now):
     text = "superseded by "
-    if box.ring.marks(handle):
+    if texts.was_sent(box, handle):
         text = "it was sent before, and may have been carried out; else superseded by "
     box.conclude(handle, key, _SUPERSEDED, texts.pointer(text, by), box.TTL_S, now)
 
@@ -125,10 +125,8 @@ def _about(box, thing, any=False):
     rows = []
     for handle, _, key, _ in box.requests():
         priority = box.ring.priority
-        if box.load(handle) and box.head[1] & _UPDATE:
-            sent = box.head[1] & _SENT
-            if update_of(box, handle)[1] == thing:
-                rows.append((handle, key, sent or box.ring.marks(handle), priority))
-                if any:
-                    break
+        if box.load(handle) and box.head[1] & _UPDATE and update_of(box, handle)[1] == thing:
+            rows.append((handle, key, texts.was_sent(box, handle), priority))
+            if any:
+                break
     return rows
