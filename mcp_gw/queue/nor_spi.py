@@ -9,9 +9,10 @@ Commands and tables as JEDEC has them: JESD216 (SFDP), and what chips of all mak
 
 import time
 
-from ..compat import const, ticks_diff, ticks_ms
-from ..errors import ConfigError
-from .nor import Nor
+# Absolute, so that it can be deployed by itself where the firmware comes without it.
+from mcp_gw.compat import const, ticks_diff, ticks_ms
+from mcp_gw.errors import ConfigError
+from mcp_gw.queue.nor import Nor
 
 _SECTOR = const(4096)
 _READ = const(0x0B)  # "fast read": one dummy byte behind the address, at any clock
