@@ -176,7 +176,11 @@ class Routing:
             return
         forget_ms = 1000 * self.options["history_s"]
         self.local.tick(now, forget_ms)
-        for place in self.places.values():
+        upstreams = self.hub.router.upstreams
+        for name, place in list(self.places.items()):
+            if upstreams.get(name) is not place.upstream:  # it was taken away
+                del self.places[name]
+                continue
             place.tick(now, forget_ms)
             if not place.upstream.tells_state:
                 from .health import look

@@ -178,6 +178,17 @@ def test_a_batch_keeps_to_what_the_board_takes(pi, office):
     assert "was executed" in text(row) and "more than this board takes" in text(row)
 
 
+def test_a_server_has_a_time_of_its_own(tmp_path, office):
+    pi = Pi(tmp_path, server_table("office", url=office.url, timeout_s=0.5))
+    try:
+        pi.up("office")
+        error = pi.call("office_held")["error"]
+        assert error["code"] == -32011 and "within 500 ms" in error["message"]
+        until(lambda: "held cancelled" in office.ledger(), pi.output)
+    finally:
+        pi.close()
+
+
 def test_what_fails_in_a_batch_harms_nothing_else(pi, office):
     outcomes = pi.deliver(
         [
@@ -294,7 +305,7 @@ def test_killed_in_mid_batch_nothing_is_lost_and_nothing_done_twice(tmp_path, of
     outcome, as a board's queue does."""
     pi = Pi(tmp_path, server_table("office", url=office.url))
     dice = random.Random(seed)
-    boards, each = 3, count(16, 200)
+    boards, each = 3, count(12, 200)
     outcomes = {}
     try:
         pi.up("office")
@@ -317,7 +328,7 @@ def test_killed_in_mid_batch_nothing_is_lost_and_nothing_done_twice(tmp_path, of
             thread.start()
         kills = 0
         while any(thread.is_alive() for thread in threads):
-            if kills < count(3, 40):
+            if kills < count(2, 40):
                 seen = len(office.ledger())
                 goal = seen + dice.randrange(1, 16)
                 until(

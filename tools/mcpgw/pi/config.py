@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mcp_gw.config import limits
+from mcp_gw.route import rules
 
 from .. import UserError, tables
 from ..edge.table import BOARD_SECTIONS
@@ -33,6 +34,7 @@ class Server:
     calls: int = 8  # of boards' keyed calls, at once
     timeout_s: float = 60.0
     offers: tuple = ("tools", "prompts", "resources")
+    same_as: str | None = None  # another server, declared before, that offers the same
 
 
 @dataclass
@@ -99,6 +101,7 @@ class Config:
     batch: int = 32  # calls in one batch of a board
     wait_s: float = 20.0  # how long a batch is worked on before it is answered
     settings: dict = field(default_factory=dict)
+    routing: dict = field(default_factory=dict)  # options of Gateway.routing()
     boards: dict = field(default_factory=dict)
     servers: dict = field(default_factory=dict)
     discovery: Discovery = field(default_factory=Discovery)
@@ -138,6 +141,7 @@ def from_table(root, file, environment=os.environ):
     config.batch = pi.integer("batch", config.batch, 1, 256)
     config.wait_s = pi.number("wait_s", config.wait_s, 1, 600)
     config.settings = _settings(pi.table("settings"))
+    config.routing = pi.checked("routing", rules.checked)
     pi.done()
     config.servers = {
         name: _server(table, name, environment) for name, table in root.tables("servers").items()
@@ -148,7 +152,7 @@ def from_table(root, file, environment=os.environ):
     for name in config.boards:
         if name in config.servers:
             root.table("boards").fail(name, "a server has this name already")
-    config.discovery = _discovery(root.table("discovery"))
+    config.discovery = _discovery(root.table("discovery"), environment)
     config.dial = _dial(root.table("dial"))
     config.model = root.table("model") if "model" in root else None
     root.leave("model", *BOARD_SECTIONS)  # what boards have in the same file
@@ -211,6 +215,7 @@ def _server(table, name, environment):
     server.calls = table.integer("calls", server.calls, 1, 1024)
     server.timeout_s = table.number("timeout_s", server.timeout_s, 0.1, 3600)
     server.offers = _offers(table, server.offers)
+    server.same_as = table.text("same_as", None, NAME)
     table.done()
     return server
 
@@ -238,14 +243,17 @@ def _board(table, name, environment):
     return board
 
 
-def _discovery(table):
+def _discovery(table, environment):
     found = Discovery()
     found.serial = table.flag("serial", found.serial)
     found.mdns = table.flag("mdns", found.mdns)
     found.grace_s = table.number("grace_s", found.grace_s, 0, 3600)
     found.look_s = table.number("look_s", found.look_s, 0.1, 3600)
     found.interfaces = table.texts("interfaces")
-    found.tokens = table.pairs("tokens")
+    found.tokens = {
+        name: table.revealed("tokens", value, environment)
+        for name, value in table.pairs("tokens").items()
+    }
     table.done()
     return found
 

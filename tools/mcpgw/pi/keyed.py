@@ -262,9 +262,9 @@ class Keyed:
         if not ok:
             return [b'{"jsonrpc":"2.0","id":', request.id, b',"error":', raw, b"}"]
         if not request.revision.modern:
-            from mcp_gw.route.passage import _readable
+            from mcp_gw.route.passage import readable
 
-            raw = _readable(request.revision, raw)
+            raw = readable(request.revision, raw)
         return [b'{"jsonrpc":"2.0","id":', request.id, b',"result":', raw, b"}"]
 
     async def _patient(self, call, ends):
