@@ -305,7 +305,7 @@ def test_killed_in_mid_batch_nothing_is_lost_and_nothing_done_twice(tmp_path, of
     outcome, as a board's queue does."""
     pi = Pi(tmp_path, server_table("office", url=office.url))
     dice = random.Random(seed)
-    boards, each = 3, count(16, 200)
+    boards, each = 3, count(12, 200)
     outcomes = {}
     try:
         pi.up("office")
@@ -328,7 +328,7 @@ def test_killed_in_mid_batch_nothing_is_lost_and_nothing_done_twice(tmp_path, of
             thread.start()
         kills = 0
         while any(thread.is_alive() for thread in threads):
-            if kills < count(3, 40):
+            if kills < count(2, 40):
                 seen = len(office.ledger())
                 goal = seen + dice.randrange(1, 16)
                 until(
