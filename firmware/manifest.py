@@ -21,6 +21,7 @@ _TWINS = (
 
 _NETWORK = (
     "auth",
+    "edge_network",
     "endpoints",
     "http_app",
     "jwt",

@@ -58,6 +58,10 @@ def status():
 def pin(n):
     return {{"pin": n}}
 
+@gw.resource("board://door/{{side}}", "A door", side=Param(str, "", enum=["north", "south"]))
+def door(side):
+    return side
+
 @gw.prompt("Ask about it", topic=Param(str, "what about"))
 def ask(topic):
     return "what of the " + topic + "?"

@@ -178,6 +178,17 @@ def test_a_batch_keeps_to_what_the_board_takes(pi, office):
     assert "was executed" in text(row) and "more than this board takes" in text(row)
 
 
+def test_a_server_has_a_time_of_its_own(tmp_path, office):
+    pi = Pi(tmp_path, server_table("office", url=office.url, timeout_s=0.5))
+    try:
+        pi.up("office")
+        error = pi.call("office_held")["error"]
+        assert error["code"] == -32011 and "within 500 ms" in error["message"]
+        until(lambda: "held cancelled" in office.ledger(), pi.output)
+    finally:
+        pi.close()
+
+
 def test_what_fails_in_a_batch_harms_nothing_else(pi, office):
     outcomes = pi.deliver(
         [

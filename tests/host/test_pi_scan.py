@@ -1,5 +1,5 @@
 """Boards on USB that nobody named: found, called by the name they give themselves, and known
-again. What the system says of its ports is made up here; the boards are real, of the unix build."""
+again. What the system says of its ports is made up here; the boards are of the unix build."""
 
 import asyncio
 import socket

@@ -88,6 +88,17 @@ def test_tokens(path):
     store.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_service(path):
+    path.parent.mkdir()
+    os.chown(path.parent, 1234, 1234)
+    store = Store(path)
+    store.add_token("greenhouse", BOARD)
+    for file in path.parent.iterdir():
+        assert file.stat().st_uid == 1234, file
+    store.close()
+
+
 def test_another_process_is_noticed(path):
     store, other = Store(path), Store(path)
     store.changed()

@@ -162,6 +162,24 @@ def test_an_upstream_of_the_configuration_is_there():
         gw.close()
 
 
+def test_a_tool_of_which_only_the_newest_call_waits():
+    tools = {"set": {"key": "zone", "policy": "latest", "expiry_s": 60, "priority": 2}}
+    with Configured({"upstreams": {"office": {"queueable": tools}}}) as one:
+        gw = one.gateway("x")
+        gw.queue(ram())
+        waits = gw.upstream("office") and gw.upstreams.router.find("office_set").waits
+        assert (waits.priority, waits.policy, waits.expiry_s) == (2, "latest", 60)
+        gw = one.gateway("x")
+        gw.queue(ram())
+        gw.upstream("office", queueable=("other",))  # the app's own goes before
+        assert gw.upstreams.router.find("office_set") is None
+    with Configured({"upstreams": {"office": {"queueable": {"set": {"policy": "odd"}}}}}) as one:
+        gw = one.gateway("x")
+        log = Log(gw, Wire(gw))
+        assert "policy is all, latest or merge" in log.text
+        gw.close()
+
+
 def ram():
     from mcp_gw.queue.nor_kept import RamNor
 

@@ -8,7 +8,7 @@ from mcp_gw import edge
 from mcp_gw.errors import ConfigError as OptionError
 
 from .fields import ConfigFileError, check_fields, nearest, parse_document, read_document
-from .table import BOARD_SECTIONS, MAX_UPSTREAMS, NAMED, OTHERS, SECTIONS, name
+from .table import BOARD_SECTIONS, MAX_UPSTREAMS, NAMED, OTHERS, QUEUEABLE, SECTIONS, name
 
 # Keys whose content is hidden unless it is asked for, in each section.
 SECRETS = {
@@ -45,7 +45,9 @@ def check_document(document):
             continue
         _, fields, needed = SECTIONS[section]
         if section in NAMED:
-            found[section] = _check_named(document, section, table, fields, needed)
+            named = _check_named(document, section, table, fields, needed)
+            if named:
+                found[section] = named
         else:
             found[section] = check_fields(document, (section,), table, fields, needed)
     if not document.problems:
@@ -77,7 +79,23 @@ def _check_named(document, section, table, fields, needed):
             name(key)
         except ValueError as e:
             document.problem(at, f"{key!r} is no name for one of the {section}: {e}")
+        tools = None
+        if isinstance(inner, dict) and isinstance(inner.get("queueable"), dict):
+            tools = inner["queueable"]
+            inner = {k: v for k, v in inner.items() if k != "queueable"}
         found[key] = check_fields(document, at, inner, fields, needed)
+        if tools is not None:
+            found[key]["queueable"] = _check_queueable(document, (*at, "queueable"), tools)
+    return found
+
+
+def _check_queueable(document, at, tools):
+    found = {}
+    for tool, row in tools.items():
+        found[tool] = check_fields(document, (*at, tool), row, QUEUEABLE)
+        if found[tool].get("policy", "all") != "all" and "key" not in found[tool]:
+            told = f"policy of {tool} in [{'.'.join(at)}] needs a key"
+            document.problem((*at, tool, "policy"), told)
     return found
 
 

@@ -1,5 +1,6 @@
 """What `mcpgw pair` writes, on the board and at the Pi: decided before anything is written."""
 
+import contextlib
 import os
 import re
 import socket
@@ -86,6 +87,20 @@ def name_on(port):
             return await_gateway(line, _HELLO_S, restarted=False).name
     except (NotServing, OSError, ValueError):
         return None  # what is wrong with the port is told when it is opened in earnest
+
+
+@contextlib.contextmanager
+def borrowed(port):
+    """While the block runs, a service of this machine that has a serial port open leaves it to
+    us."""
+    side = here_or_none() if _in_use(port) else None
+    try:
+        if side is not None:
+            side.borrow(port)
+        yield
+    finally:
+        if side is not None:
+            side.close()
 
 
 def _in_use(port):

@@ -132,9 +132,25 @@ UPSTREAM = {
         choices=("tools", "prompts", "resources"),
     ),
     "queueable": Field(
-        "names", "tools that may wait in the queue while it cannot be reached", "none", 1, 128
+        "names",
+        "tools that may wait in the queue while it cannot be reached; or a section for each, "
+        "[upstreams.NAME.queueable.TOOL]",
+        "none",
+        1,
+        128,
     ),
     "expiry_s": _number("seconds after which such a call expires", "queue_expiry_s", 1, 31536000),
+}
+# Of a section [upstreams.NAME.queueable.TOOL].
+QUEUEABLE = {
+    "expiry_s": _number("seconds after which its calls expire", "expiry_s above", 1, 31536000),
+    "priority": _number("0 low, 1 normal, 2 high", "1", 0, 2),
+    "key": _text("the argument that says which thing a call is about", "none", high=128),
+    "policy": _text(
+        "what becomes of waiting calls about the same thing when another comes",
+        "all",
+        choices=("all", "latest"),
+    ),
 }
 UPSTREAM["same_as"] = _text("the upstream whose tools it offers, too", "none", form=name)
 QUEUE = {

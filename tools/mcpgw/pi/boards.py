@@ -63,7 +63,7 @@ class Boards:
     """gateway: PiGateway; config: config.Config; store: store.Store; servers: dict of name ->
     Upstream; log: bridge.log.Log."""
 
-    def __init__(self, gateway, config, store, servers, log, keyed=None):
+    def __init__(self, gateway, config, store, servers, log):
         self.gateway = gateway
         self.config = config
         self.log = log

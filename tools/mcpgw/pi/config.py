@@ -152,7 +152,7 @@ def from_table(root, file, environment=os.environ):
     for name in config.boards:
         if name in config.servers:
             root.table("boards").fail(name, "a server has this name already")
-    config.discovery = _discovery(root.table("discovery"))
+    config.discovery = _discovery(root.table("discovery"), environment)
     config.dial = _dial(root.table("dial"))
     config.model = root.table("model") if "model" in root else None
     root.leave("model", *BOARD_SECTIONS)  # what boards have in the same file
@@ -243,14 +243,17 @@ def _board(table, name, environment):
     return board
 
 
-def _discovery(table):
+def _discovery(table, environment):
     found = Discovery()
     found.serial = table.flag("serial", found.serial)
     found.mdns = table.flag("mdns", found.mdns)
     found.grace_s = table.number("grace_s", found.grace_s, 0, 3600)
     found.look_s = table.number("look_s", found.look_s, 0.1, 3600)
     found.interfaces = table.texts("interfaces")
-    found.tokens = table.pairs("tokens")
+    found.tokens = {
+        name: table.revealed("tokens", value, environment)
+        for name, value in table.pairs("tokens").items()
+    }
     table.done()
     return found
 

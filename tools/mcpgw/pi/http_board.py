@@ -40,6 +40,7 @@ class HttpBoard(BoardFace, HttpUpstream):
 
     async def request(self, method, params_parts, timeout_ms=None, on_progress=None, can=b"{}"):
         params = self.to_board(method, b"".join(params_parts))
+        timeout_ms = min(timeout_ms or self.timeout_ms, self.timeout_ms)
         ok, raw = await super().request(method, [params], timeout_ms, on_progress, can)
         return ok, self.from_board(method, raw) if ok else raw
 

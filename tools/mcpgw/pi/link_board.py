@@ -192,6 +192,7 @@ class LinkBoard(BoardFace, Upstream, Listener):
             self.client.forget(id)
             done(False, error_object(INVALID_REQUEST, why), None)
             return None
+        timeout_ms = min(timeout_ms, self.timeout_ms)
         timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, self._late, id)
         token = _token_of(params) if on_progress is not None else None
         if token is not None:

@@ -18,7 +18,7 @@ from .store import StoreError
 # Under this name a board has this gateway as its upstream: gw.upstream("pi").
 HERE = "pi"
 _PORT = "port:"  # how the identity begins of a board that only its port tells from others
-_LENT = "mcpgw pair works on it"
+_LENT = "another mcpgw works on it"
 _SCAN_S = 1.0
 # A board that was found has so long to say hello: it may be at its prompt, and has to start then.
 _MEET_S = 45.0
@@ -78,7 +78,7 @@ class Links:
 
     def lend(self, devices):
         """Keep away from these ports (devices, as os.path.realpath() has them), and from no other:
-        `mcpgw pair` works on a board there."""
+        another mcpgw works on a board there."""
         if devices == self._lent:
             return
         self._lent = frozenset(devices)

@@ -13,6 +13,13 @@ MAX_PENDING = 1024
 CLIENT = ("mcpgw pi", __version__)
 
 
+class Server(HttpUpstream):
+    """A server over HTTP, with a time-out of its own for each request, whoever makes it."""
+
+    async def request(self, method, params_parts, timeout_ms=None, on_progress=None, can=b"{}"):
+        return await super().request(method, params_parts, self.timeout_ms, on_progress, can)
+
+
 def open_servers(gateway, config, log):
     """Make the configured servers upstreams of the gateway; dict of name -> Upstream. Raises
     UserError."""
@@ -23,7 +30,7 @@ def open_servers(gateway, config, log):
         timeout_ms = int(server.timeout_s * 1000)
         try:
             if server.url:
-                upstream = HttpUpstream(
+                upstream = Server(
                     name,
                     server.url,
                     server.headers,

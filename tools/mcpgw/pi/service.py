@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
 import socket
 import ssl
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -30,6 +32,7 @@ from .store import ServiceLock, Store, StoreError, explained
 from .views import install as install_views
 
 _SECOND_S = 1.0
+_THREADS = 64
 # How long requests under way may take to end when the service stops.
 _GRACE_S = 5
 
@@ -38,7 +41,7 @@ class Service:
     """One paired gateway. config: a Config; log: a bridge.log.Log. Raises UserError.
 
     gateway, store, keyed, servers (dict of name -> Upstream), boards: its parts, for those that
-    take part in it: pi/boards.py (`Boards(gateway, config, store, servers, log, keyed)` with async
+    take part in it: pi/boards.py (`Boards(gateway, config, store, servers, log)` with async
     run() and close()) and pi/model.py (`Model(gateway, config, log)`, likewise).
     """
 
@@ -69,7 +72,7 @@ class Service:
             PiEndpoints(self),
         )
         self.servers = open_servers(self.gateway, config, log)
-        self.boards = self._part("boards", "Boards", self.store, self.servers, log, self.keyed)
+        self.boards = self._part("boards", "Boards", self.store, self.servers, log)
         self.model = None
         if config.model is not None:
             self.model = self._part("model", "Model", log)
@@ -240,6 +243,9 @@ def run(config, log, stdio=False):
 
 
 def _loop_run(work):
+    # Names that nobody answers for are waited for in threads; there have to be enough of them for
+    # the other boards.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", str(_THREADS))
     try:
         import uvloop
     except ImportError:  # Windows
@@ -248,7 +254,12 @@ def _loop_run(work):
 
 
 async def _run(config, log, stdio):
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="pi"))
     service = Service(config, log)
+    # What is there by now stays: looking through it again and again is time lost.
+    gc.collect()
+    gc.freeze()
     try:
         service.listen()
     except BaseException:
@@ -277,7 +288,7 @@ def _more_files():
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 65536
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

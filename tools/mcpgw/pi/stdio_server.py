@@ -97,7 +97,7 @@ class StdioUpstream(Upstream):
             call.start(self._request(call, method, params))
         else:
             call.on_progress, call.can = on_progress, can
-        timeout_s = (timeout_ms or self.timeout_ms) / 1000
+        timeout_s = self.timeout_ms / 1000  # its own, whoever asks
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._held.outcome(call)

@@ -6,6 +6,7 @@ second service on the same file is kept out by a lock; `mcpgw pi token` and its 
 beside the service.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -76,6 +77,7 @@ class Store:
                 self.path, timeout=5, isolation_level=None, check_same_thread=False
             )
             self._open(check)
+            _give_to_owner(self.path)
         except (sqlite3.Error, OSError) as e:
             raise explained(self.path, e) from e
 
@@ -179,6 +181,16 @@ class Store:
                 return self._db.execute(query, values).rowcount
         except sqlite3.Error as e:
             raise explained(self.path, e) from e
+
+
+def _give_to_owner(path):
+    """Files that root makes in a service's folder are to be the service's."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    owner = path.parent.stat()
+    for name in (path.name, path.name + "-wal", path.name + "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.chown(path.with_name(name), owner.st_uid, owner.st_gid)
 
 
 def digest(token):
