@@ -35,7 +35,9 @@ _NETWORK = (
     "protocol/scan",
     "protocol/sse",
     "protocol/streamable",
+    "queue/nor_esp32",
     "queue/nor_fault",  # for tests, which run it on the unix build
+    "queue/nor_spi",  # a Pico's own flash has room; else it can be deployed
     "replies",
     "route/cache",
     "route/health",

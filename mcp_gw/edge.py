@@ -124,7 +124,7 @@ class Edge:
         if device is None and row:
             try:
                 device = _device(row)
-            except (OSError, ValueError, MemoryError) as e:
+            except (ConfigError, ImportError, OSError, ValueError, MemoryError) as e:
                 self.note("queue: %s; the board's own is used" % e)
         return self._queue(device, overflow or row.get("overflow", "refuse"))
 
@@ -223,6 +223,14 @@ def _device(row):
     kind = row.get("device", "flash")
     if kind == "flash":
         return None
+    if kind == "spi":
+        from machine import SPI, Pin
+
+        from .queue.nor_spi import SpiNor
+
+        pins = {name: Pin(row[name]) for name in ("sck", "mosi", "miso") if name in row}
+        spi = SPI(row.get("bus", 0), row.get("hz", 10000000), **pins)
+        return SpiNor(spi, Pin(row["cs"]), row.get("start", 0), row.get("bytes"))
     from .queue.nor_kept import FileNor, RamNor
 
     sectors = row.get("bytes", 65536) // 4096

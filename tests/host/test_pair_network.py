@@ -1,6 +1,7 @@
 """What `mcpgw pair` writes for a board with a network: the unix build dials in with it."""
 
 import contextlib
+import inspect
 import subprocess
 from ipaddress import ip_address
 
@@ -10,7 +11,7 @@ import targets
 from authority import CA
 from board_rig import text_of
 from cryptography import x509
-from mcpgw import UserError
+from mcpgw import UserError, pair
 from mcpgw.edge import compiled, pairing
 from mcpgw.pi.store import digest
 from pi_rig import Pi, mcpgw
@@ -166,6 +167,22 @@ def test_wifi_is_asked_for_and_written(here):
         here.plan(found(wifi=True), wanted(ssid="g" * 33))
     with pytest.raises(UserError, match="no Wi-Fi"):
         here.plan(found(), wanted(ssid="garden"))
+
+
+def test_the_password_is_read_and_never_an_option(tmp_path, monkeypatch):
+    monkeypatch.delenv("MCPGW_WIFI_PASSWORD", raising=False)
+    file = tmp_path / "password"
+    file.write_text("from the file\n")
+    assert pair._password("garden", file) == "from the file"
+    with pytest.raises(UserError, match="cannot be read"):
+        pair._password("garden", tmp_path / "none")
+    monkeypatch.setattr("sys.stdin", open(file))  # noqa: SIM115 (nobody is there to ask)
+    with pytest.raises(UserError, match="password of garden is not known: --password-file"):
+        pair._password("garden", None)
+    monkeypatch.setenv("MCPGW_WIFI_PASSWORD", "from the environment")
+    assert pair._password("garden", None) == "from the environment"
+    options = {name for name in inspect.signature(pair.pair).parameters if "password" in name}
+    assert options == {"password_file"}
 
 
 def test_the_same_board_keeps_its_name_and_another_needs_one_of_its_own(here):

@@ -4,6 +4,7 @@ openai package then uses as a client."""
 import json
 import re
 import socket
+import subprocess
 import sys
 
 import anyio
@@ -15,7 +16,7 @@ import pytest
 import targets
 from http_process import HttpProcess
 from http_program import sdk_client
-from pi_rig import HERE, Pi, Process, SDKServer, environment, mcpgw, server_table
+from pi_rig import HERE, MCPGW, Pi, Process, SDKServer, environment, mcpgw, server_table
 from waiting import PATIENCE_S, until
 
 PROMPT = "ab the ab"
@@ -201,7 +202,9 @@ def test_a_configuration_that_cannot_work(folder):
         file = folder / "wrong.toml"
         state = json.dumps(str(folder / f"wrong-{number}"))
         file.write_text(f"[pi]\nport = 0\nstate = {state}\n[model]\n{row}\n")
-        done = mcpgw("pi", "--config", file, check=False)
+        done = subprocess.run(
+            [*MCPGW, "pi", "--config", file], capture_output=True, text=True, env=environment()
+        )
         assert done.returncode == 1 and why in done.stderr, done.stderr
         assert len(done.stderr.splitlines()) == 1
 

@@ -29,7 +29,7 @@ def test_it_survives_kills_at_random_moments(path, seed):
     """What was said to be durable is there, and nothing was begun that a restart does not know."""
     dice = random.Random(seed)
     began, done, tokens = set(), set(), {}
-    for round in range(count(20, 200)):
+    for round in range(count(15, 200)):
         worker = subprocess.Popen(
             [sys.executable, str(HERE / "pi_store_worker.py"), str(path)],
             stdout=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from binascii import crc32
+from binascii import crc32, hexlify
 
 from test_forward import Wire
 
@@ -11,7 +11,7 @@ from mcp_gw.compat import run_until, sleep_ms
 from mcp_gw.errors import ConfigError
 from mcp_gw.gateway import Gateway
 
-PATH = "edge-%d.json" % (id(edge) & 0xFFFFFF)
+PATH = "edge-%s.json" % hexlify(os.urandom(6)).decode()
 
 
 def compiled(rows):

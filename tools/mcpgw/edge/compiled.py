@@ -89,6 +89,30 @@ def _check_named(document, section, table, fields, needed):
     return found
 
 
+_DEVICES = {
+    "flash": ((), ()),
+    "spi": (("bytes", "start", "bus", "hz", "cs", "sck", "mosi", "miso"), ("cs",)),
+    "file": (("bytes", "path"), ("path",)),
+    "ram": (("bytes",), ()),
+}
+
+
+def _check_queue(document, row):
+    """Of [queue], which keys go with which device."""
+    device = row.get("device", "flash")
+    known, needed = _DEVICES[device]
+    for key in row:
+        if key not in (*known, "device", "overflow"):
+            told = f"{key} in [queue] is not for device {device}"
+            document.problem(("queue", key), told)
+    for key in needed:
+        if key not in row:
+            document.problem(("queue", "device"), f"device {device} in [queue] needs a {key}")
+    for key in ("bytes", "start"):
+        if row.get(key, 0) % 4096:
+            document.problem(("queue", key), f"{key} in [queue] must be a multiple of 4096")
+
+
 def _check_queueable(document, at, tools):
     found = {}
     for tool, row in tools.items():
@@ -144,14 +168,7 @@ def _check_together(document, found):
         document.problem(("http",), "cert and key in [http] go together")
     if "client_ca" in http and "cert" not in http:
         document.problem(("http", "client_ca"), "client_ca in [http] needs cert and key")
-    queue = found.get("queue", {})
-    if queue.get("device", "flash") == "flash" and ("bytes" in queue or "path" in queue):
-        key = "bytes" if "bytes" in queue else "path"
-        document.problem(("queue", key), f"{key} in [queue] is not for flash, whose size is fixed")
-    if (queue.get("device") == "file") != ("path" in queue) and "bytes" not in queue:
-        document.problem(("queue",), "device = file and path in [queue] go together")
-    if queue.get("bytes", 0) % 4096:
-        document.problem(("queue", "bytes"), "bytes in [queue] must be a multiple of 4096")
+    _check_queue(document, found.get("queue", {}))
     outside = http.get("host", "127.0.0.1") not in ("127.0.0.1", "::1", "localhost")
     if outside and not ("token" in http or "client_ca" in http or http.get("insecure")):
         document.problem(
