@@ -162,6 +162,8 @@ class Routed(Passage):
     def done(self, ok, raw, err):
         err = err or _trouble(ok, raw)
         place = self.place
+        if place is None:
+            return  # it was given up
         self._release(err is None)
         if err is None:
             if ok and self.kept_from is not None:

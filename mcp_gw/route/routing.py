@@ -17,7 +17,6 @@ URI = "gateway://routes"
 _HEAD = b'{"jsonrpc":"2.0","method":"","params":'
 _LAST = const(8)  # decisions that are told one by one
 _COUNTED = const(64)  # tools and methods that are counted each; the others together
-_CHECK_MS = const(5000)  # time of a look at an upstream's health
 
 
 class Routing:
