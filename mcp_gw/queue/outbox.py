@@ -32,6 +32,8 @@ _HIGH = const(2)
 
 # Seconds between looks for what has expired, unless something is known to expire earlier.
 _LOOK_S = const(60)
+# Records finished by one look: each takes milliseconds of flash.
+_AT_ONCE = const(32)
 _U32 = const(0xFFFFFFFF)
 
 
@@ -165,6 +167,27 @@ class Outbox(Records):
         if upstream is None and tries.nothing_new(now_ms, now is not None, deliverable):
             return None
         ring = self.ring
+        while True:
+            item = self._best(now, now_ms, deliverable, upstream)
+            if item is None or most is not None and item.length > most:
+                return None
+            handle = item.handle
+            if ring.settle() or self._was_concluded(handle, item.key):
+                # Only now is it certain what is there.
+                continue
+            payload = ring.payload(handle)
+            if payload is None:
+                self.pending -= 1
+                continue
+            item.message = payload[message_at(payload) :]
+            marks = ring.marks(handle)
+            ring.mark(handle)
+            item.attempts = tries.sent(handle[0], marks)
+            return item
+
+    def _best(self, now, now_ms, deliverable, upstream):
+        tries = self.tries
+        ring = self.ring
         best = None
         top = found = -1
         for handle, _, key, length in self.requests():
@@ -191,25 +214,6 @@ class Outbox(Records):
                 break
         else:
             self._top = max(top, 0)
-        if best is None or most is not None and best.length > most:
-            return None
-        handle = best.handle
-        if ring.settle():
-            # Only now is it certain that it is there.
-            tries.changed()
-            return self.next(now_ms, deliverable, upstream, most)
-        payload = None
-        if not self._was_concluded(handle, best.key):
-            payload = ring.payload(handle)
-            if payload is None:
-                self.pending -= 1
-        if payload is None:
-            tries.changed()
-            return self.next(now_ms, deliverable, upstream, most)
-        best.message = payload[message_at(payload) :]
-        marks = ring.marks(handle)
-        ring.mark(handle)
-        best.attempts = tries.sent(handle[0], marks)
         return best
 
     def retry(self, item, now_ms, wait_ms=None):
@@ -249,8 +253,8 @@ class Outbox(Records):
         return self.conclude(handle, key, _CANCELLED, outcome, self.TTL_S, now)
 
     def expire(self, now=None):
-        """Give requests past their time an outcome and drop outcomes past theirs. Cheap when there
-        is nothing to do. now: unix seconds; None: as the clock says.
+        """Give requests past their time an outcome and drop outcomes past theirs, a few at a time.
+        Cheap when there is nothing to do. now: unix seconds; None: as the clock says.
         """
         clock = self._tick()
         if now is None:
@@ -259,8 +263,11 @@ class Outbox(Records):
         if times.uptime < self.look_at:
             return
         soonest = _LOOK_S
+        left = _AT_ONCE
         times.begin()
         for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):
+            if not left:
+                return
             if not self.load(handle):
                 from .seldom import drop_foreign
 
@@ -274,10 +281,12 @@ class Outbox(Records):
                 soonest = min(soonest, limit - age)
             elif kind == _OUTCOME:
                 self.drop_outcome(handle, key, length)
+                left -= 1
             elif not self.tries.sending(handle[0]) and not self._was_concluded(handle, key):
                 text = "expired (age unknown)" if age == UNKNOWN else "expired"
                 outcome = texts.ended(self, handle, text)
                 self.conclude(handle, key, _EXPIRED, outcome, self.TTL_S, now)
+                left -= 1
         self.look_at = times.uptime + soonest
         for handle in times.unused():
             self.ring.ack(handle)

@@ -252,6 +252,9 @@ def test_tokens_on_the_command_line(tmp_path):
     config = tmp_path / "mcp-edge.toml"
     said = mcpgw("pi", "init", "--config", config, XDG_STATE_HOME=str(tmp_path / "s"))
     assert f"wrote {config}" in said and "token of client" in said
+    usual = mcpgw("pi", "init", XDG_CONFIG_HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "s"))
+    assert f"wrote {tmp_path / 'mcpgw' / 'mcp-edge.toml'}" in usual
+    assert "client keeps the token that it has" in usual
     again = mcpgw("pi", "init", "--config", config, check=False)
     assert again.returncode == 1 and "is there already" in again.stderr
 

@@ -682,3 +682,28 @@ def test_records_of_another_format_take_no_room_for_ever():
     board.box.expire()
     assert (board.box.pending, board.box.dropped_calls, board.box.dropped) == (0, 1, 1)
     assert list(board.box.keys()) == [b"key-000001"]
+
+
+def test_many_that_expire_at_once_take_several_looks():
+    board = Board(16)
+    for n in range(100):
+        board.put(n, expiry_s=100)
+    board.now += 200
+    assert board.next() is None
+    left = []
+    while board.box.pending:
+        board.box.expire()
+        left.append(board.box.pending)
+    assert left == [68, 36, 4, 0]
+
+
+def test_a_row_of_damaged_requests():
+    board = Board(16)
+    for n in range(100):
+        board.put(n)
+    image = board.dev.image
+    for n in range(99):
+        image[bytes(image).find(b'{"n":%d}' % n)] ^= 4
+    board.boot()
+    assert board.next().key == b"key-000099"
+    assert board.ring.corrupt == 99 and board.box.pending == 1
