@@ -100,8 +100,11 @@ class Records:
 
     def load(self, handle):
         """Read the fixed part of a record, unchecked, into `head`; whether it is one of this
-        format."""
-        return self.ring.read(handle, self.head) and self.head[0] == FORMAT
+        format, or None: flash cannot be read there."""
+        try:
+            return self.ring.read(handle, self.head) and self.head[0] == FORMAT
+        except OSError:
+            return None
 
     def find(self, key):
         """Handle of the request with this key, or None."""

@@ -3,6 +3,7 @@ import json
 
 from mcp_gw.errors import QueueFull
 from mcp_gw.queue import updates
+from mcp_gw.queue.nor_fault import FaultNor
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
 from mcp_gw.queue.owners import owner
@@ -682,6 +683,30 @@ def test_records_of_another_format_take_no_room_for_ever():
     board.box.expire()
     assert (board.box.pending, board.box.dropped_calls, board.box.dropped) == (0, 1, 1)
     assert list(board.box.keys()) == [b"key-000001"]
+
+
+def test_what_cannot_be_read_holds_up_nobody():
+    board = Board()
+    board.dev = FaultNor(board.dev, 1)
+    board.boot()
+    for n in range(4):
+        board.put(n)
+    image = bytes(board.dev.inner.image)
+    at = image.find(b'{"n":1}')
+    name = image.rfind(b"piset", 0, image.find(b'{"n":2}'))
+    board.dev.unreadable = [(at, at + 1), (name, name + 1)]
+    assert deliver_all(board) == [0, 3]
+    board.wait(60)
+    assert board.box.pending == 2
+    # It was for a while only.
+    board.dev.unreadable = []
+    board.ms += 1000
+    assert deliver_all(board) == [1, 2] and board.ring.corrupt == 0
+    head = image.find(b"key-000002") + 10
+    board.put(5)
+    board.dev.unreadable = [(head, head + 20)]
+    board.wait(60)
+    assert deliver_all(board) == [5]
 
 
 def test_many_that_expire_at_once_take_several_looks():
