@@ -22,7 +22,10 @@ class Ages:
     def note(self, method, raw):
         """A result (JSON text, bytes) has come."""
         kind = _KINDS.get(method)
-        ttl = hints(raw)[0] if kind else 0
+        if kind is None:
+            return
+        self._due.pop(kind, None)
+        ttl = hints(raw)[0]
         if ttl > 0:
             ttl = min(max(ttl, _LEAST_MS), _MOST_MS)
             self._due[kind] = ticks_add(ticks_ms(), ttl)
