@@ -30,10 +30,12 @@ _MERGE = const(16)
 _NORMAL = const(1)
 _HIGH = const(2)
 
-# Seconds between looks for what has expired, unless something is known to expire earlier.
-_LOOK_S = const(60)
-# Records finished by one look: each takes milliseconds of flash.
-_AT_ONCE = const(32)
+# Seconds between looks for what has expired, unless something is known to expire earlier; and
+# while the clock is not known. A look takes a board a millisecond for each record.
+_LOOK_S = const(3600)
+_BLIND_S = const(60)
+# Records finished by one look: each takes up to 40 ms.
+_AT_ONCE = const(8)
 _U32 = const(0xFFFFFFFF)
 
 
@@ -175,7 +177,13 @@ class Outbox(Records):
             if ring.settle() or self._was_concluded(handle, item.key):
                 # Only now is it certain what is there.
                 continue
-            payload = ring.payload(handle)
+            try:
+                payload = ring.payload(handle)
+            except OSError:
+                # It cannot be read, now at least; the others can.
+                tries.sent(handle[0], 0)
+                tries.back_off(handle[0], now_ms)
+                continue
             if payload is None:
                 self.pending -= 1
                 continue
@@ -195,7 +203,10 @@ class Outbox(Records):
             top = max(top, priority)
             if priority <= found or not tries.may(handle[0], now_ms):
                 continue
-            item = self.item(handle, key, length, now)
+            try:
+                item = self.item(handle, key, length, now)
+            except OSError:
+                item = None
             if item is None or upstream not in (None, item.upstream):
                 continue
             if upstream is None and deliverable is not None and not deliverable(item.upstream):
@@ -262,16 +273,18 @@ class Outbox(Records):
         times = self.times
         if times.uptime < self.look_at:
             return
-        soonest = _LOOK_S
+        soonest = _BLIND_S if now is None else _LOOK_S
         left = _AT_ONCE
         times.begin()
         for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):
             if not left:
                 return
-            if not self.load(handle):
-                from .seldom import drop_foreign
+            known = self.load(handle)
+            if not known:
+                if known is False:
+                    from .seldom import drop_foreign
 
-                drop_foreign(self, handle, kind)
+                    drop_foreign(self, handle, kind)
                 continue
             age, limit = self.age(handle, now)
             if kind == _OUTCOME and age == UNKNOWN:

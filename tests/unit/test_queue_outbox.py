@@ -3,6 +3,7 @@ import json
 
 from mcp_gw.errors import QueueFull
 from mcp_gw.queue import updates
+from mcp_gw.queue.nor_fault import FaultNor
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
 from mcp_gw.queue.owners import owner
@@ -662,6 +663,17 @@ def test_updates_that_are_merged():
     assert deliver_all(board) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
+def test_what_has_expired_is_not_merged():
+    board = Board()
+    update(board, 1, "north", "merge", b"one", lambda old: b"both", expiry_s=100)
+    board.now += 101
+    update(board, 2, "north", "merge", b"two", lambda old: b"both")
+    assert board.box.pending == 2
+    board.box.expire()
+    assert board.status(1)["state"] == "expired"
+    assert board.next().message == b"two"
+
+
 def test_whose_a_call_is():
     board = Board()
     board.box.put(b"key-000001", "pi", "set", [b"{}"], DAY, owner=77)
@@ -684,6 +696,30 @@ def test_records_of_another_format_take_no_room_for_ever():
     assert list(board.box.keys()) == [b"key-000001"]
 
 
+def test_what_cannot_be_read_holds_up_nobody():
+    board = Board()
+    board.dev = FaultNor(board.dev, 1)
+    board.boot()
+    for n in range(4):
+        board.put(n)
+    image = bytes(board.dev.inner.image)
+    at = image.find(b'{"n":1}')
+    name = image.rfind(b"piset", 0, image.find(b'{"n":2}'))
+    board.dev.unreadable = [(at, at + 1), (name, name + 1)]
+    assert deliver_all(board) == [0, 3]
+    board.wait(60)
+    assert board.box.pending == 2
+    # It was for a while only.
+    board.dev.unreadable = []
+    board.ms += 1000
+    assert deliver_all(board) == [1, 2] and board.ring.corrupt == 0
+    head = image.find(b"key-000002") + 10
+    board.put(5)
+    board.dev.unreadable = [(head, head + 20)]
+    board.wait(60)
+    assert deliver_all(board) == [5]
+
+
 def test_many_that_expire_at_once_take_several_looks():
     board = Board(16)
     for n in range(100):
@@ -694,7 +730,7 @@ def test_many_that_expire_at_once_take_several_looks():
     while board.box.pending:
         board.box.expire()
         left.append(board.box.pending)
-    assert left == [68, 36, 4, 0]
+    assert left == [100 - 8 * k for k in range(1, 13)] + [0]
 
 
 def test_a_row_of_damaged_requests():
