@@ -54,7 +54,11 @@ class DialIn:
         try:
             context = _context(config)
             self._server = await loop.create_server(
-                lambda: Connection(self, loop), config.host, config.port, ssl=context
+                lambda: Connection(self, loop),
+                config.host,
+                config.port,
+                ssl=context,
+                ssl_handshake_timeout=context and GREET_S,
             )
         except (OSError, ssl.SSLError) as e:
             why = e.strerror or e
@@ -102,6 +106,7 @@ class DialIn:
         connection.write(dump(answer) + b"\n")
         self.strangers.discard(connection)
         connection.greeted = True
+        connection.token = digest(token or hello["token"])
         self._joined(name, hello["id"], connection)
 
     def _check(self, hello, address):
@@ -133,6 +138,7 @@ class Connection(asyncio.Protocol):
         self._lost = None  # why it is over
         self.address = "?"
         self.greeted = False
+        self.token = None  # digest of what has let it in
 
     # What asyncio tells.
 

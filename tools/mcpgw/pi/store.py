@@ -114,11 +114,16 @@ class Store:
 
     def add_token(self, name, kind, replace=False):
         """A new token (str) for `name`, which nobody can ask for again. Raises StoreError when it
-        has one and may not get another."""
+        has one and may not get another; a client's is not replaced by a board's, nor that by a
+        client's."""
         token = "mgw_" + secrets.token_urlsafe(32)
-        verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
+        then = "NOTHING"
+        if replace:
+            then = "UPDATE SET digest=excluded.digest, created=excluded.created"
+            then += " WHERE kind=excluded.kind"
         row = name, kind, digest(token), self._clock()
-        if not self.write(f"{verb} INTO tokens VALUES (?, ?, ?, ?)", *row):
+        query = "INSERT INTO tokens VALUES (?, ?, ?, ?) ON CONFLICT (name) DO " + then
+        if not self.write(query, *row):
             raise StoreError(
                 f"{name} has a token already: remove it first, or choose another name"
             )
@@ -131,6 +136,10 @@ class Store:
     def tokens(self):
         """[(name, kind, digest, created)]"""
         return self.rows("SELECT name, kind, digest, created FROM tokens ORDER BY name")
+
+    def clients(self):
+        """Names (a set) of the clients that have a token."""
+        return {row[0] for row in self.tokens() if row[1] == CLIENT}
 
     # Boards.
 
@@ -190,7 +199,8 @@ def _give_to_owner(path):
     owner = path.parent.stat()
     for name in (path.name, path.name + "-wal", path.name + "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.chown(path.with_name(name), owner.st_uid, owner.st_gid)
+            # The service may have put a link there.
+            os.chown(path.with_name(name), owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def digest(token):
