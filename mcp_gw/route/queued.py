@@ -136,7 +136,10 @@ class Queued:
             if request.end():
                 request.port.answer(gateway.tasks().outcome(request, task))
         if session and session.initialized and session.out:
-            session.out(notification("notifications/tasks/status", dumps(task.row())))
+            try:
+                session.out(notification("notifications/tasks/status", dumps(task.row())))
+            except OSError:
+                pass  # the others are told all the same
         for listen in listens:
             detailed = QueuedTask(self, key, status, True).detailed()
             listen.send("notifications/tasks", detailed)
