@@ -6,7 +6,6 @@ import json
 import httpx
 import pytest
 from board_rig import QUICK, DialBoard, HttpBoard, codes, new_code, text_of
-from mcpgw.pi.store import BOARD, CLIENT, Store, StoreError
 from pi_rig import Pi, SDKServer, mcpgw, server_table
 from waiting import PATIENCE_S, ReservedPort, until
 
@@ -77,19 +76,7 @@ def test_a_board_does_not_take_the_name_of_a_client(setting, tmp_path):
         assert text_of(setting.call("desk-2_who")) == "desk"
     finally:
         board.close()
-    assert "result" in setting.request("tools/list", token=token)
-
-
-def test_a_token_is_replaced_by_one_of_its_kind(tmp_path):
-    store = Store(tmp_path / "pi.sqlite")
-    store.add_token("desk", CLIENT)
-    before = store.tokens()
-    with pytest.raises(StoreError, match="desk"):
-        store.add_token("desk", BOARD, replace=True)
-    assert store.tokens() == before
-    store.add_token("desk", CLIENT, replace=True)
-    assert store.tokens() != before
-    store.close()
+    until(lambda: "result" in setting.request("tools/list", token=token), setting.output)
 
 
 def test_a_board_whose_token_was_taken_back_is_let_go(setting, tmp_path):

@@ -120,6 +120,8 @@ class DialIn:
                     return name, None
             raise PairingError("its token is not known here: pair it again, mcpgw pi code")
         meant = self._pairing.take(hello["code"], identity, address)
+        if meant and meant in self._store.clients():
+            raise PairingError(f"a client is called {meant} by now: make another code")
         name = self._name_for(meant or hello["name"], identity, bool(meant))
         return name, self._store.add_token(name, BOARD, replace=True)
 

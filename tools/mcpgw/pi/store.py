@@ -114,16 +114,11 @@ class Store:
 
     def add_token(self, name, kind, replace=False):
         """A new token (str) for `name`, which nobody can ask for again. Raises StoreError when it
-        has one and may not get another; a client's is not replaced by a board's, nor that by a
-        client's."""
+        has one and may not get another."""
         token = "mgw_" + secrets.token_urlsafe(32)
-        then = "NOTHING"
-        if replace:
-            then = "UPDATE SET digest=excluded.digest, created=excluded.created"
-            then += " WHERE kind=excluded.kind"
+        verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
         row = name, kind, digest(token), self._clock()
-        query = "INSERT INTO tokens VALUES (?, ?, ?, ?) ON CONFLICT (name) DO " + then
-        if not self.write(query, *row):
+        if not self.write(f"{verb} INTO tokens VALUES (?, ?, ?, ?)", *row):
             raise StoreError(
                 f"{name} has a token already: remove it first, or choose another name"
             )
