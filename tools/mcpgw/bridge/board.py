@@ -28,6 +28,8 @@ _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _MOST_UNSENT = 4 << 20
 # What a board that said nothing of its cap is trusted to take: the specification's example board.
 _DEFAULT_RX = 8192
+# What comes of frames that hold other than they should.
+_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Listener:
@@ -330,14 +332,7 @@ class Board:
                 self._text.add(value)
             elif channel == ord("e"):
                 self._log.info(f"the board dropped a frame: {value}")
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-        ) as e:
+        except _ODD as e:
             self._refuse(str(e) or type(e).__name__)
 
     def _refuse(self, why):

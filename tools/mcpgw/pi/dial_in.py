@@ -60,8 +60,8 @@ class DialIn:
                 ssl=context,
                 ssl_handshake_timeout=context and GREET_S,
             )
-        except (OSError, ssl.SSLError) as e:
-            why = e.strerror or e
+        except (OSError, UnicodeError) as e:
+            why = getattr(e, "strerror", None) or e
             raise UserError(f"[dial]: cannot listen on {config.host}:{config.port}: {why}") from e
 
     @property

@@ -214,7 +214,7 @@ class ServiceLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+", encoding="ascii")  # noqa: SIM115 (kept open)
             _lock(self._file)
-        except OSError as e:
+        except (OSError, ValueError) as e:  # a path with NUL
             if self._file is None:
                 raise explained(self.path, e) from e
             self._file.seek(0)
