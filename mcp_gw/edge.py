@@ -226,7 +226,10 @@ def _device(row):
     if kind == "spi":
         from machine import SPI, Pin
 
-        from .queue.nor_spi import SpiNor
+        try:
+            from .queue.nor_spi import SpiNor
+        except ImportError:
+            from nor_spi import SpiNor  # deployed with the app
 
         pins = {name: Pin(row[name]) for name in ("sck", "mosi", "miso") if name in row}
         spi = SPI(row.get("bus", 0), row.get("hz", 10000000), **pins)

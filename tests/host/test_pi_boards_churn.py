@@ -68,7 +68,7 @@ def test_boards_come_and_go_under_calls(setting, seed):
         one.start()
     rng = random.Random(seed)
     try:
-        for _ in range(soak.count(8, 1000)):
+        for _ in range(soak.count(8, 200)):
             some = rng.sample(boards, rng.choice((1, 2, 5)))
             for board in some:
                 board.process.kill()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 from binascii import crc32, hexlify
 
+import spi_chip
 from test_forward import Wire
 
 from mcp_gw import edge
@@ -230,6 +232,38 @@ def test_a_queue_in_ram_as_configured():
         log = Log(gw, Wire(gw))
         assert "configuration: queue: " in log.text, log.text
         gw.close()
+
+
+def test_a_queue_on_a_chip_behind_spi():
+    chip = spi_chip.Chip(1 << 17)
+    asked = []
+
+    class Machine:
+        @staticmethod
+        def SPI(bus, hz, **pins):  # noqa: N802 (its name there)
+            asked.append((bus, hz, sorted(pins)))
+            return spi_chip.SPI(chip)
+
+        @staticmethod
+        def Pin(name):  # noqa: N802
+            asked.append(name)
+            return spi_chip.Pin(chip)
+
+    before = sys.modules.get("machine")
+    sys.modules["machine"] = Machine
+    try:
+        row = {"device": "spi", "cs": 17, "sck": "GP2", "start": 4096, "bytes": 65536, "bus": 1}
+        with Configured({"queue": row}) as one:
+            gw = one.gateway("x")
+            outbox = gw.queue()
+            outbox.put(b"key-00001", "office", "log", [b"{}"], 60)
+    finally:
+        del sys.modules["machine"]
+        if before:
+            sys.modules["machine"] = before
+    assert asked == ["GP2", (1, 10000000, ["sck"]), 17], asked
+    used = bytes(chip.array)
+    assert b"key-00001" in used[4096:69632] and used[:4096] == b"\xff" * 4096
 
 
 def test_http_is_served_where_the_configuration_says_so():

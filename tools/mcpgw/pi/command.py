@@ -84,7 +84,7 @@ def init(
     from .init import write
     from .store import CLIENT, StoreError
 
-    path = config or ctx.obj or configuration.candidates()[0]
+    path = config or ctx.obj or configuration.usual()
     write(path, name, lan)
     found = configuration.load(path)
     store = _store(found)

@@ -316,10 +316,13 @@ def candidates(environment=os.environ):
     """Where a configuration is looked for, in order."""
     if environment.get("MCPGW_PI_CONFIG"):
         return [Path(environment["MCPGW_PI_CONFIG"])]
+    return [Path("mcp-edge.toml"), usual(environment), Path("/etc/mcpgw/mcp-edge.toml")]
+
+
+def usual(environment=os.environ):
+    """Where it is found from anywhere."""
+    if environment.get("MCPGW_PI_CONFIG"):
+        return Path(environment["MCPGW_PI_CONFIG"])
     from platformdirs import user_config_path
 
-    return [
-        Path("mcp-edge.toml"),
-        user_config_path("mcpgw", appauthor=False) / "mcp-edge.toml",
-        Path("/etc/mcpgw/mcp-edge.toml"),
-    ]
+    return user_config_path("mcpgw", appauthor=False) / "mcp-edge.toml"
