@@ -16,9 +16,6 @@ except ImportError:
 # Numbers in `f`, see ring_twin.py.
 _ADDR = const(0)
 _END = const(1)
-_BASE = const(2)
-_SEED = const(3)
-_SLOT_BYTES = const(4)
 _AFTER = const(5)
 _LENGTH = const(8)
 _SEQ = const(9)
@@ -27,7 +24,7 @@ _KIND = const(11)
 _FLAGS = const(12)
 _SIZE = const(13)
 _SECTOR = const(28)
-_NUMBERS = const(31)
+_NUMBERS = const(49)
 _LIVE = const(1)
 _WHOLES = const(2)
 # Bits of _FLAGS.
@@ -55,9 +52,8 @@ class Reader:
         self._size = size
         # Per sector: live SLOTs.
         self.live = array("H", bytes(2 * n))
-        # Per sector: erases, relative to `wear_min`; 254 is "or more", 255 a bad sector.
+        # Per sector: erases, relative to the least; 254 is "or more", 255 a bad sector.
         self.wears = bytearray(n)
-        self.wear_min = self.wear_max = 0
         # Sectors that hold live records, oldest first; the last one is `active` and takes the
         # appends.
         self.order = self.sector_list(())
@@ -76,7 +72,6 @@ class Reader:
         f[_SECTOR + 1] = dev.page_size
         f[_SECTOR + 2] = n * size
         self._sector = bytearray(SECTOR_HEAD)
-        self._view = memoryview(bytearray(dev.page_size))
         # The sector that `f` is about.
         self._cached = -1
         # Sequence numbers (first, last) of parts of records that are not there as a whole.
@@ -139,20 +134,12 @@ class Reader:
     def enter(self, s):
         """Let `f` be about sector s; its header is read if it was not there already."""
         if s != self._cached:
-            self.read_sector(s)
-            self.entered(s)
-
-    def entered(self, s):
-        f = self.f
-        f[_BASE] = s * self._size
-        f[_SEED] = layout.seed(struct.unpack_from("<I", self._sector, 12)[0])
-        f[_SLOT_BYTES] = 16 if self._sector[5] == 4 else SLOT
-        self._cached = s
+            self._core.enter(self.src, self._sector, self.f, s)
+            self._cached = s
 
     def seek(self, s, addr, mode, after=0, kinds=None):
         """Whether sector s has such a record from addr on; it is loaded. See ring_twin.seek()."""
-        if s != self._cached:
-            self.enter(s)
+        self.enter(s)
         f = self.f
         f[_ADDR] = addr
         f[_END] = self.tail if s == self.active else (s + 1) * self._size

@@ -22,6 +22,8 @@ _TRIES = const(8)
 _SEQ = const(9)
 _FLAGS = const(12)
 _SIZE = const(13)
+_GENERATION = const(32)
+_WEAR_LOW = const(35)
 _CONTINUES = const(0x40)
 _GOES_ON = const(0x80)
 
@@ -241,15 +243,10 @@ class Ring(Sectors):
         for s in range(self.dev.sectors):
             if self.erase(s):
                 break
-        self.generation += 1
+        wear = self.f[_WEAR_LOW] + self.wears[s]
+        generation = self.f[_GENERATION] + 1
         layout.pack_sector(
-            self._sector,
-            self._size,
-            layout.STAMP,
-            self.wear_min + self.wears[s],
-            self.generation,
-            self.next_seq,
-            0,
+            self._sector, self._size, layout.STAMP, wear, generation, self.next_seq, 0
         )
         self.start(s * self._size)
         self.put(self._sector)
