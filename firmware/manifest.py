@@ -21,6 +21,7 @@ _TWINS = (
 
 _NETWORK = (
     "auth",
+    "edge_network",
     "endpoints",
     "http_app",
     "jwt",
@@ -34,7 +35,9 @@ _NETWORK = (
     "protocol/scan",
     "protocol/sse",
     "protocol/streamable",
+    "queue/nor_esp32",
     "queue/nor_fault",  # for tests, which run it on the unix build
+    "queue/nor_spi",  # a Pico's own flash has room; else it can be deployed
     "replies",
     "route/cache",
     "route/health",
@@ -61,4 +64,6 @@ for folder, _, names in os.walk(top):
         path = os.path.relpath(os.path.join(folder, name), top)
         if name.endswith(".py") and not path.startswith(left_out):
             files.append(path)
-package("mcp_gw", files=sorted(files), base_path="..")
+# Line numbers of the gateway's own modules take 14 KB; boards without a network are small.
+# Tracebacks there name the function, and the line in the app's files.
+package("mcp_gw", files=sorted(files), base_path="..", opt=None if options.network else 3)

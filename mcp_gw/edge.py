@@ -45,19 +45,19 @@ class Edge:
     """The configuration in the file `path`, of `gateway`."""
 
     def __init__(self, gateway, path):
-        self._gateway = gateway
+        self.gateway = gateway
         self._notes = []  # for the log, which is there once the gateway has opened
         self._rows = {}
-        self._tasks = []
+        self.tasks = []
         try:
             with open(path, "rb") as file:
                 self._rows = parse(file.read(MAX_FILE + 1))
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as e:
-            self._note("%s cannot be used: %s; serving without it" % (path, e))
+            self.note("%s cannot be used: %s; serving without it" % (path, e))
         # What the app will call; the methods behind it.
         self._upstream = gateway.upstream
         self._queue = gateway.queue
-        self._open = gateway.open
+        self.open_plainly = gateway.open
         self._close = gateway.close
         gateway.upstream = self.upstream
         gateway.queue = self.queue
@@ -73,7 +73,7 @@ class Edge:
         """One section (dict), empty where there is none."""
         return self._rows.get(section, {})
 
-    def _note(self, text):
+    def note(self, text):
         self._notes.append("configuration: %s\n" % text)
 
     def settings(self, given):
@@ -85,7 +85,7 @@ class Edge:
             try:
                 settings({name: value})
             except ConfigError as e:
-                self._note(e)  # of other firmware than the one it was checked for
+                self.note(e)  # of other firmware than the one it was checked for
             else:
                 out[name] = value
         out.update(given)
@@ -102,18 +102,18 @@ class Edge:
             # The app says where: a token is not for another place than that it was given for.
             row = {key: row[key] for key in _EVERYWHERE if key in row}
             row.update(given)
-            return self._upstream(name, url, **row)
+            return self._upstream(name, url, **_queueables(row))
         token = row.pop("token", None)
         if token is not None:
             row["headers"] = dict(row.get("headers") or {})
             row["headers"]["Authorization"] = "Bearer " + token
         row.update(given)
         try:
-            upstream = self._upstream(name, row.pop("url", None), **row)
+            upstream = self._upstream(name, row.pop("url", None), **_queueables(row))
         except ConfigError as e:
             # The app still gets its upstream: the bridge may know it.
             upstream = self._upstream(name, **given)
-            self._note(e)
+            self.note(e)
         if self.part("time").get("upstreams") is False:
             upstream.clock = None
         return upstream
@@ -124,8 +124,8 @@ class Edge:
         if device is None and row:
             try:
                 device = _device(row)
-            except (OSError, ValueError, MemoryError) as e:
-                self._note("queue: %s; the board's own is used" % e)
+            except (ConfigError, ImportError, OSError, ValueError, MemoryError) as e:
+                self.note("queue: %s; the board's own is used" % e)
         return self._queue(device, overflow or row.get("overflow", "refuse"))
 
     def open(self, *transports, take=None, **options):
@@ -134,7 +134,7 @@ class Edge:
         What cannot be served or joined is told in the log; without anything else to serve, the
         console is.
         """
-        gateway = self._gateway
+        gateway = self.gateway
         if self.part("time").get("system") is False:
             gateway.clock.system = False
         known = gateway.upstreams.router.upstreams if gateway.upstreams else ()
@@ -143,29 +143,28 @@ class Edge:
                 gateway.upstream(name)
         if self.part("routing"):
             self._route(self.part("routing"))
-        if self.part("wifi"):
-            self._join(self.part("wifi"))  # before anything listens: some ports need that
+        network = self._network()
+        if network:
+            network.join(self)  # before anything listens: some ports need that
         http = dict(self.part("http"), **options)
         if http.get("announce") is True and "id" in self.part("board"):
             http["announce"] = {"id": self.part("board")["id"]}
         if transports:
             if "http" in transports:
                 options = http
-            self._open(*transports, take=take, **options)
+            self.open_plainly(*transports, take=take, **options)
         else:
             wanted = self.part("board").get("serve")
             wanted = wanted or (("serial", "http") if "http" in self._rows else ("serial",))
             others = [name for name in wanted if name != "http"]
             if "http" not in wanted:
-                self._open(*others, take=take, **options)
+                self.open_plainly(*others, take=take, **options)
             elif others:
-                self._open(*others, take=take)
+                self.open_plainly(*others, take=take)
             if "http" in wanted and not self._serve("http", **http) and not others:
-                self._open("serial", take=take)
-        if self.part("dial_out"):
-            self._dial(self.part("dial_out"))
-        if self.part("time").get("sntp"):
-            self._keep_time(self.part("time"))
+                self.open_plainly("serial", take=take)
+        if network:
+            network.begin(self)
         for text in self._notes:
             gateway.log(text)
             for port in gateway.ports:
@@ -175,60 +174,48 @@ class Edge:
 
     def close(self):
         """Gateway.close(), and the end of what runs beside it."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        self._tasks = []
+        self.tasks = []
         self._close()
 
     def _serve(self, transport, **options):
         """Whether a transport is served as configured; else the log says why not."""
         try:
-            self._open(transport, **options)
+            self.open_plainly(transport, **options)
         except (ConfigError, OSError) as e:
-            self._note("%s is not served: %s" % (transport, e))
+            self.note("%s is not served: %s" % (transport, e))
             return False
         return True
 
     def _route(self, row):
         try:
-            self._gateway.routing(row)
+            self.gateway.routing(row)
         except ConfigError as e:
-            self._note(e)
+            self.note(e)
 
-    def _dial(self, row):
-        """Connect to the Pi, and serve over that connection as well."""
+    def _network(self):
+        """The module edge_network, where something is for it to do and it is there."""
+        if not any(self.part(name) for name in ("wifi", "dial_out")) and (
+            not self.part("time").get("sntp")
+        ):
+            return None
         try:
-            from .transports.dial import Dial
-
-            id = self.part("board").get("id")
-            self._open(Dial(self._gateway, name=self.name, id=id, **row))
+            from . import edge_network
         except ImportError:
-            self._note("this firmware has no network: nobody is dialled")
-        except (ConfigError, OSError) as e:
-            self._note(e)
+            self.note("this firmware has no network: wifi, dial_out and sntp are left out")
+            return None
+        return edge_network
 
-    def _join(self, row):
-        """Begin to join the wireless network; nothing waits for it."""
-        try:
-            from .wifi import begin, keep
 
-            wlan = begin(row)
-        except ImportError:
-            self._note("this firmware has no Wi-Fi")
-        except (OSError, ValueError, TypeError, RuntimeError) as e:
-            self._note("Wi-Fi cannot be started: %s" % e)
-        else:
-            self._tasks.append(self._gateway.work(keep(wlan, row, self._gateway.log)))
+def _queueables(row):
+    """The options of an upstream, with Queueables where there is a table of them."""
+    tools = row.get("queueable")
+    if isinstance(tools, dict):
+        from .route.queueable import Queueable
 
-    def _keep_time(self, row):
-        try:
-            from .sntp import keep
-        except ImportError:
-            self._note("this firmware has no network: no time servers are asked")
-            return
-        clock, log = self._gateway.clock, self._gateway.log
-        work = keep(clock, log, row["sntp"], row.get("every_s", 3600))
-        self._tasks.append(self._gateway.work(work))
+        row["queueable"] = [Queueable(name, **tools[name]) for name in tools]
+    return row
 
 
 def _device(row):
@@ -236,6 +223,17 @@ def _device(row):
     kind = row.get("device", "flash")
     if kind == "flash":
         return None
+    if kind == "spi":
+        from machine import SPI, Pin
+
+        try:
+            from .queue.nor_spi import SpiNor
+        except ImportError:
+            from nor_spi import SpiNor  # deployed with the app
+
+        pins = {name: Pin(row[name]) for name in ("sck", "mosi", "miso") if name in row}
+        spi = SPI(row.get("bus", 0), row.get("hz", 10000000), **pins)
+        return SpiNor(spi, Pin(row["cs"]), row.get("start", 0), row.get("bytes"))
     from .queue.nor_kept import FileNor, RamNor
 
     sectors = row.get("bytes", 65536) // 4096

@@ -176,7 +176,7 @@ async def keep(clock, log, servers, every_s):
             try:
                 unix_s = await ask(server)
             except (OSError, ValueError, GatewayError) as e:
-                what = "%s: %s" % (server, e)
+                news = what = "%s: %s" % (server, e)
                 if isinstance(e, Kiss):
                     if e.code == "RATE":
                         pause = every_s
@@ -187,12 +187,11 @@ async def keep(clock, log, servers, every_s):
                 pause = every_s if believed or clock.system else _AGAIN_S
                 what = "the clock is set" if believed else "another time than before"
                 what = "%s: %s (%s)" % (server, iso_time(unix_s), what)
-                if believed and told and told.startswith(server + ": 2"):
-                    what = told
+                news = server if believed else what  # that it is later now is none
                 break
         else:
             wait = min(2 * wait, every_s)
-        if what != told:
-            told = what
+        if news != told:
+            told = news
             log("time: %s\n" % what)
         await sleep_ms(pause * 1000)

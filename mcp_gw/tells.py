@@ -70,9 +70,7 @@ class Tells:
                 calls = {"tools": {"call": {}}}
                 out["tasks"] = {"list": {}, "cancel": {}, "requests": calls}
             elif revision.features & TASKS_EXTENSION:
-                from .tasks import EXTENSION
-
-                out["extensions"] = {EXTENSION: {}}
+                out["extensions"] = {"io.modelcontextprotocol/tasks": {}}
         return out
 
     def listening(self):

@@ -38,12 +38,19 @@ def sections():
             yield "| key | values |\n|---|---|\n"
             yield from (f"| `{key}` | {known.range} |\n" for key, known in fields.items())
             continue
-        yield "| key | what it is | values | default |\n|---|---|---|---|\n"
-        for key, known in fields.items():
-            about = known.about + (" (hidden by `config show`)" if known.secret else "")
-            default = "must be there" if key in needed else known.default
-            yield f"| `{key}` | {cell(about)} | {cell(known.range)} | {cell(default)} |\n"
+        yield from rows(fields, needed)
+        if section == "upstreams":
+            yield "\nOf a section [upstreams.NAME.queueable.TOOL] (docs/queue.md):\n\n"
+            yield from rows(table.QUEUEABLE, ())
     yield "\n"
+
+
+def rows(fields, needed):
+    yield "| key | what it is | values | default |\n|---|---|---|---|\n"
+    for key, known in fields.items():
+        about = known.about + (" (hidden by `config show`)" if known.secret else "")
+        default = "must be there" if key in needed else known.default
+        yield f"| `{key}` | {cell(about)} | {cell(known.range)} | {cell(default)} |\n"
 
 
 def cell(text):

@@ -7,6 +7,8 @@ holds the result. Addresses are bytes from the start of the queue's region. Erro
 are OSError. Where the flash is mapped into memory, `view` is a memoryview of the region.
 """
 
+import sys
+
 from ..compat import const
 
 _SECTOR = const(4096)
@@ -84,9 +86,15 @@ class Rp2Nor(Nor):
 
 
 def default_device():
-    """The queue region this board's definition reserves, or None where there is none."""
+    """The queue region this board's definition reserves, an ESP32's partition "queue", or None
+    where there is none."""
     try:
         from _flash_map import QUEUE_LEN, QUEUE_START
     except ImportError:
-        return None
+        if sys.platform != "esp32":
+            return None
+        from .nor_esp32 import EspNor, find
+
+        partition = find()
+        return partition and EspNor(partition)
     return Rp2Nor(QUEUE_START, QUEUE_LEN)

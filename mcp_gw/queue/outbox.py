@@ -9,32 +9,32 @@ import struct
 
 from ..compat import const, ticks_ms
 from ..errors import QueueFull
-from . import records, texts
-from .records import (
-    BEHIND,
-    DATED,
-    HEAD,
-    HEAD_SIZE,
-    MERGE,
-    MORE,
-    OUTCOME,
-    REQUEST,
-    UPDATE,
-    UPDATE_SIZE,
-    Item,
-    Records,
-    message_at,
-    room_of,
-)
+from . import texts
+from .records import FORMAT, HEAD, MORE, Item, Records, message_at, room_of
 from .ring import TooLarge
 from .times import DATES, HOLD, UNKNOWN
 
+# Numbers in records, see records.py.
+_REQUEST = const(1)
+_OUTCOME = const(2)
+_DONE = const(2)
+_FAILED = const(3)
+_EXPIRED = const(4)
+_CANCELLED = const(5)
+_DROPPED = const(6)
+_DATED = const(1)
+_BEHIND = const(4)
+_UPDATE = const(8)
+_MERGE = const(16)
+# Priorities.
+_NORMAL = const(1)
+_HIGH = const(2)
+
 # Seconds between looks for what has expired, unless something is known to expire earlier.
 _LOOK_S = const(60)
+# Records finished by one look: each takes milliseconds of flash.
+_AT_ONCE = const(32)
 _U32 = const(0xFFFFFFFF)
-LOW = const(0)
-NORMAL = const(1)
-HIGH = const(2)
 
 
 class Outbox(Records):
@@ -66,7 +66,7 @@ class Outbox(Records):
         # Uptime at which to look for what has expired.
         self.look_at = 0
         # No request has a higher priority than this.
-        self._top = HIGH
+        self._top = _HIGH
         last = self._count()
         if last is not None:
             unfinished = self._interrupted(last)
@@ -89,9 +89,9 @@ class Outbox(Records):
                 if payload is not None:
                     self.times.add(handle, payload)
                 continue
-            if kind == REQUEST:
+            if kind == _REQUEST:
                 self.pending += 1
-            elif kind == OUTCOME:
+            elif kind == _OUTCOME:
                 self.outcome_bytes += room_of(ring, len(key) + length)
             last = handle, kind, key
         return last
@@ -99,20 +99,22 @@ class Outbox(Records):
     def _interrupted(self, last):
         # A cut between an append and the ack that goes with it: only the last one can be so.
         handle, kind, key = last
-        if kind == OUTCOME:
+        if kind == _OUTCOME:
             old = self.find(key)
             return None if old is None or old[0] > handle[0] else (old,)
-        if kind == REQUEST and self.load(handle) and self.head[1] & UPDATE:
-            old = self.replaced(handle)
+        if kind == _REQUEST and self.load(handle) and self.head[1] & _UPDATE:
+            from .updates import replaced
+
+            merge = self.head[1] & _MERGE
+            old = replaced(self, handle)
             if old is not None:
-                self.load(handle)
-                return old, key, self.head[1] & MERGE
+                return old, key, merge
         return None
 
     # Requests
 
     def put(
-        self, key, upstream, tool, parts, expiry_s, priority=NORMAL, owner=0, flags=0, update=None
+        self, key, upstream, tool, parts, expiry_s, priority=_NORMAL, owner=0, flags=0, update=None
     ):
         """Accept a call; it is durable on return.
 
@@ -130,22 +132,26 @@ class Outbox(Records):
         if n > 255 or m > 255:
             raise TooLarge("a name of more than 255 bytes")
         if now is None and not self.times.introduced:
-            self._introduce(self.times.about(0, self.newest_date()), now)
+            from .seldom import newest_date
+
+            self._introduce(self.times.about(0, newest_date(self)), now)
         dated, at, start = self.times.stamp(now)
         expiry_s = min(expiry_s, _U32)
         flags |= dated
-        head = struct.pack(HEAD, records.FORMAT, flags, n, m, at, expiry_s, start, owner)
+        head = struct.pack(HEAD, FORMAT, flags, n, m, at, expiry_s, start, owner)
         if update is not None:
             head += update
-        handle = self.append(REQUEST, key, [head, upstream, tool] + parts, now, priority)
+        handle = self.append(_REQUEST, key, [head, upstream, tool] + parts, now, priority)
         self.pending += 1
         self._top = max(self._top, priority)
         self.tries.changed()
         self.look_at = min(self.look_at, self.times.uptime + expiry_s)
         if update is not None:
-            old = self.replaced(handle)
+            from .updates import replaced
+
+            old = replaced(self, handle)
             if old is not None:
-                self.unfinished = old, key, flags & MERGE
+                self.unfinished = old, key, flags & _MERGE
                 self._tick()
 
     def next(self, now_ms, deliverable=None, upstream=None, most=None):
@@ -161,6 +167,33 @@ class Outbox(Records):
         if upstream is None and tries.nothing_new(now_ms, now is not None, deliverable):
             return None
         ring = self.ring
+        while True:
+            item = self._best(now, now_ms, deliverable, upstream)
+            if item is None or most is not None and item.length > most:
+                return None
+            handle = item.handle
+            if ring.settle() or self._was_concluded(handle, item.key):
+                # Only now is it certain what is there.
+                continue
+            try:
+                payload = ring.payload(handle)
+            except OSError:
+                # It cannot be read, now at least; the others can.
+                tries.sent(handle[0], 0)
+                tries.back_off(handle[0], now_ms)
+                continue
+            if payload is None:
+                self.pending -= 1
+                continue
+            item.message = payload[message_at(payload) :]
+            marks = ring.marks(handle)
+            ring.mark(handle)
+            item.attempts = tries.sent(handle[0], marks)
+            return item
+
+    def _best(self, now, now_ms, deliverable, upstream):
+        tries = self.tries
+        ring = self.ring
         best = None
         top = found = -1
         for handle, _, key, length in self.requests():
@@ -168,41 +201,28 @@ class Outbox(Records):
             top = max(top, priority)
             if priority <= found or not tries.may(handle[0], now_ms):
                 continue
-            item = self.item(handle, key, length, now)
+            try:
+                item = self.item(handle, key, length, now)
+            except OSError:
+                item = None
             if item is None or upstream not in (None, item.upstream):
                 continue
             if upstream is None and deliverable is not None and not deliverable(item.upstream):
                 tries.waiting.add(item.upstream)
                 continue
             self.load(handle)
-            if self.head[1] & BEHIND and self._is_behind(handle):
-                continue
+            if self.head[1] & _BEHIND:
+                from .updates import is_behind
+
+                if is_behind(self, handle):
+                    continue
             best = item
             item.length = length
             found = priority
             if priority >= self._top:
                 break
         else:
-            self._top = max(top, LOW)
-        if best is None or most is not None and best.length > most:
-            return None
-        handle = best.handle
-        if ring.settle():
-            # Only now is it certain that it is there.
-            tries.changed()
-            return self.next(now_ms, deliverable, upstream, most)
-        payload = None
-        if not self._was_concluded(handle, best.key):
-            payload = ring.payload(handle)
-            if payload is None:
-                self.pending -= 1
-        if payload is None:
-            tries.changed()
-            return self.next(now_ms, deliverable, upstream, most)
-        best.message = payload[message_at(payload) :]
-        marks = ring.marks(handle)
-        ring.mark(handle)
-        best.attempts = tries.sent(handle[0], marks)
+            self._top = max(top, 0)
         return best
 
     def retry(self, item, now_ms, wait_ms=None):
@@ -228,7 +248,7 @@ class Outbox(Records):
             handle = self.find(key)
         if handle is None:
             return False
-        state = records.FAILED if failed else records.DONE
+        state = _FAILED if failed else _DONE
         return self.conclude(handle, key, state, outcome, ttl_s, now)
 
     def cancel(self, key, sending=False):
@@ -238,15 +258,12 @@ class Outbox(Records):
         handle = self.find(key)
         if handle is None or self.tries.sending(handle[0]) and not sending:
             return False
-        text = "cancelled before it was delivered"
-        if self.ring.marks(handle):
-            text = "cancelled; it was sent before, and may have been carried out"
-        outcome = texts.result(text, True)
-        return self.conclude(handle, key, records.CANCELLED, outcome, self.TTL_S, now)
+        outcome = texts.ended(self, handle, "cancelled")
+        return self.conclude(handle, key, _CANCELLED, outcome, self.TTL_S, now)
 
     def expire(self, now=None):
-        """Give requests past their time an outcome and drop outcomes past theirs. Cheap when there
-        is nothing to do. now: unix seconds; None: as the clock says.
+        """Give requests past their time an outcome and drop outcomes past theirs, a few at a time.
+        Cheap when there is nothing to do. now: unix seconds; None: as the clock says.
         """
         clock = self._tick()
         if now is None:
@@ -255,63 +272,35 @@ class Outbox(Records):
         if times.uptime < self.look_at:
             return
         soonest = _LOOK_S
+        left = _AT_ONCE
         times.begin()
         for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):
-            if not self.load(handle):
-                self._drop_foreign(handle, kind)
+            if not left:
+                return
+            known = self.load(handle)
+            if not known:
+                if known is False:
+                    from .seldom import drop_foreign
+
+                    drop_foreign(self, handle, kind)
                 continue
             age, limit = self.age(handle, now)
-            if kind == OUTCOME and age == UNKNOWN:
+            if kind == _OUTCOME and age == UNKNOWN:
                 # Its time begins again with each start.
                 age = times.uptime
             if age == HOLD or 0 <= age < limit:
                 soonest = min(soonest, limit - age)
-            elif kind == OUTCOME:
+            elif kind == _OUTCOME:
                 self.drop_outcome(handle, key, length)
+                left -= 1
             elif not self.tries.sending(handle[0]) and not self._was_concluded(handle, key):
                 text = "expired (age unknown)" if age == UNKNOWN else "expired"
-                outcome = texts.result(text + " before it could be delivered", True)
-                self.conclude(handle, key, records.EXPIRED, outcome, self.TTL_S, now)
+                outcome = texts.ended(self, handle, text)
+                self.conclude(handle, key, _EXPIRED, outcome, self.TTL_S, now)
+                left -= 1
         self.look_at = times.uptime + soonest
         for handle in times.unused():
             self.ring.ack(handle)
-
-    def _drop_foreign(self, handle, kind):
-        # A record of another format, if it is not a damaged one.
-        if self.ring.payload(handle) is not None:
-            self.ring.ack(handle)
-        if kind == REQUEST:
-            self.pending -= 1
-            self.dropped_calls += 1
-        else:
-            self.dropped += 1
-
-    # Requests about the same thing
-
-    def update_of(self, handle):
-        """(sequence number of what it takes the place of, thing) of the update that is loaded."""
-        more = bytearray(UPDATE_SIZE)
-        self.ring.read(handle, more, HEAD_SIZE)
-        return struct.unpack("<I8s", more)
-
-    def replaced(self, handle):
-        """Handle of the request whose place an update takes, if it is still there, or None."""
-        self.load(handle)
-        seq = self.update_of(handle)[0]
-        if seq:
-            for old, _, _, _ in self.requests(seq - 1):
-                return old if old[0] == seq else None
-        return None
-
-    def _is_behind(self, handle):
-        # Whether an older request about the same thing has yet to be finished.
-        thing = self.update_of(handle)[1]
-        for other, _, _, _ in self.requests():
-            if other[0] >= handle[0]:
-                return False
-            if self.load(other) and self.head[1] & UPDATE and self.update_of(other)[1] == thing:
-                return True
-        return False
 
     # Finishing
 
@@ -328,35 +317,46 @@ class Outbox(Records):
         return False
 
     def conclude(self, handle, key, state, outcome, ttl_s, now):
-        """Store the outcome of a request, and drop it. False if it is not there (any more)."""
+        """Store the outcome of a request, and drop it. False if it is not there (any more).
+
+        Where there is no room for the outcome it is left out, but for a request that is dropped:
+        then QueueFull is raised."""
         if not self.load(handle):
             return False
         head = self.head
         _, flags, n, m, at, limit, start, owner = struct.unpack_from(HEAD, head, 0)
         names = bytearray(n + m)
         self.ring.read(handle, names, self.start_of_names())
-        queued = self.times.unix(flags & DATED, at, start, now) or 0
+        queued = self.times.unix(flags & _DATED, at, start, now) or 0
         expires = min(queued + limit, _U32) if queued else 0
         attempts = self.tries.attempts(handle[0]) or self.ring.marks(handle)
         dated, at, start = self.times.stamp(now)
         head = struct.pack(
-            HEAD, records.FORMAT, dated, n, m, at, min(ttl_s, _U32), start, owner
+            HEAD, FORMAT, dated, n, m, at, min(ttl_s, _U32), start, owner
         ) + struct.pack(MORE, queued, expires, min(attempts, 0xFFFF), state, 0)
         room = self.ring.max_body - len(key) - len(head) - len(names)
-        error = state != records.DONE
+        error = state != _DONE
         if len(outcome) > room:
             outcome = texts.shortened(outcome, room, error)
         try:
-            self.append(OUTCOME, key, [head, names, outcome], now)
+            self.append(_OUTCOME, key, [head, names, outcome], now)
         except QueueFull:
-            # Better no outcome than the request sent again.
+            if state == _DROPPED:
+                raise
+            # Better no outcome than the request sent again. Its own room may do.
+            self._ack_request(handle)
             text = "the outcome (%d bytes) was dropped: the queue is full" % len(outcome)
-            try:
-                self.append(OUTCOME, key, [head, names, texts.result(text, error)], now)
-            except QueueFull:
+            for short in (outcome, texts.result(text, error)):
+                try:
+                    self.append(_OUTCOME, key, [head, names, short], now)
+                    break
+                except QueueFull:
+                    pass
+            else:
                 self.dropped += 1
-        self.unfinished = (handle,)
-        self._ack_request(handle)
+        else:
+            self.unfinished = (handle,)
+            self._ack_request(handle)
         self.look_at = min(self.look_at, self.times.uptime + ttl_s)
         if self.told is not None:
             self.told(key)
@@ -394,7 +394,7 @@ class Outbox(Records):
 
     # Room
 
-    def append(self, kind, key, parts, now, priority=NORMAL):
+    def append(self, kind, key, parts, now, priority=_NORMAL):
         """Store a record, in place of others if need be. Returns its handle."""
         ring = self.ring
         length = len(key) + sum(len(part) for part in parts)
@@ -406,7 +406,11 @@ class Outbox(Records):
         size = room_of(ring, length)
         while True:
             full = None
-            if size <= ring.free - (self.kept() if kind == REQUEST else 0):
+            if (
+                kind != _REQUEST
+                and size <= ring.free
+                or size <= ring.free - max(0, self.reserve - self.outcome_bytes)
+            ):
                 try:
                     handle = ring.append(kind, key, parts, priority)
                     break
@@ -417,13 +421,9 @@ class Outbox(Records):
             from .overflow import give_way
 
             give_way(self, kind, size, priority, now, full)
-        if kind == OUTCOME:
+        if kind == _OUTCOME:
             self.outcome_bytes += size
         return handle
-
-    def kept(self):
-        """Free bytes that requests leave to outcomes."""
-        return max(0, self.reserve - self.outcome_bytes)
 
     def drop_outcome(self, handle, key, length):
         self.ring.ack(handle)

@@ -1,8 +1,13 @@
 """What gives way when the queue is full. Loaded when it is for the first time."""
 
+from ..compat import const
 from ..errors import QueueFull
 from . import texts
-from .records import DROPPED, REQUEST, room_of
+from .records import room_of
+
+# Numbers in records, see records.py.
+_REQUEST = const(1)
+_DROPPED = const(6)
 
 
 def give_way(box, kind, size, priority, now, full):
@@ -24,14 +29,14 @@ def give_way(box, kind, size, priority, now, full):
                 found = True
     if found:
         return
-    request = kind == REQUEST
+    request = kind == _REQUEST
     if request and full is None:
         room = ring.free - max(0, box.reserve - box.outcome_bytes)
         room += max(0, box.outcome_bytes - box.reserve)
         if room < size and room + _droppable(box, priority) < size:
             raise QueueFull(
                 "the queue is full: %d bytes wanted, %d free of %d, %d kept for outcomes"
-                % (size, ring.free, ring.capacity, box.kept())
+                % (size, ring.free, ring.capacity, max(0, box.reserve - box.outcome_bytes))
             )
     if oldest is not None and (not request or box.outcome_bytes > box.reserve):
         box.dropped += 1
@@ -40,10 +45,10 @@ def give_way(box, kind, size, priority, now, full):
     victim = _victim(box, priority) if request else None
     if victim is None:
         raise full or QueueFull("the queue is full: %d bytes wanted" % size)
+    text = "dropped (the queue was full, and others had a higher priority)"
+    outcome = texts.ended(box, victim[0], text)
+    box.conclude(victim[0], victim[1], _DROPPED, outcome, box.TTL_S, now)
     box.dropped_calls += 1
-    text = "dropped before it was delivered: the queue was full, and others had a higher priority"
-    outcome = texts.result(text, True)
-    box.conclude(victim[0], victim[1], DROPPED, outcome, box.TTL_S, now)
 
 
 def _droppable(box, priority):

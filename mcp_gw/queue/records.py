@@ -7,18 +7,10 @@ from . import layout, texts
 from .times import HOLD, Times
 from .tries import Tries
 
-REQUEST = const(1)
-OUTCOME = const(2)
-
-QUEUED = const(0)
-SENDING = const(1)
-DONE = const(2)
-FAILED = const(3)
-EXPIRED = const(4)
-CANCELLED = const(5)
-DROPPED = const(6)
-SUPERSEDED = const(7)
-MERGED = const(8)
+# Numbers in records. Modules that need them have their own: what is private costs no RAM.
+_OUTCOME = const(2)
+_QUEUED = const(0)
+_SENDING = const(1)
 STATES = (
     "queued",
     "sending",
@@ -32,29 +24,22 @@ STATES = (
 )
 
 FORMAT = const(2)
-# Bits of flags. SENT: it was sent before it was put, and may have been executed; BEHIND: an older
-# request about the same thing was there; UPDATE: what it takes the place of, and which thing it is
-# about, follow the head; MERGE: what it takes the place of is part of it.
-DATED = const(1)
-SENT = const(2)
-BEHIND = const(4)
-UPDATE = const(8)
-MERGE = const(16)
+# Bits of flags: 1 dated; 2 sent: it was sent before it was put, and may have been executed; 4
+# behind: an older request about the same thing was there; 8 update: what it takes the place of,
+# and which thing it is about, follow the head; 16 merge: what it takes the place of is part of it.
+_DATED = const(1)
+_UPDATE = const(8)
 
 # Format, flags, lengths of upstream and tool, when stored, lifetime in seconds, sequence number
-# that the start began with (undated ones), whose it is (see owner()).
+# that the start began with (undated ones), whose it is.
 HEAD = "<BBBBIIII"
-HEAD_SIZE = const(20)
+_HEAD_SIZE = const(20)
 # Behind it, of an update: sequence number of the request it takes the place of, or 0; the thing.
-UPDATE_SIZE = const(12)
+_UPDATE_SIZE = const(12)
 # Of an outcome: when queued, when it would have expired (unix seconds or 0), attempts, state, 0.
 # Then upstream, tool, and the message or outcome.
 MORE = "<IIHBB"
-MORE_SIZE = const(12)
-
-_REQUESTS = b"\x01"
-_OUTCOMES = b"\x02"
-_BOTH = b"\x01\x02"
+_MORE_SIZE = const(12)
 
 
 class Item:
@@ -74,24 +59,24 @@ class Records:
         self.ring = ring
         self.times = Times(clock, ticks, ring.next_seq)
         self.tries = Tries()
-        self.head = bytearray(HEAD_SIZE)
+        self.head = bytearray(_HEAD_SIZE)
 
     def requests(self, after=0):
         """Iterate the requests, oldest first: (handle, kind, key, length); ring.priority is that
         of the last."""
-        return self.ring.records(after, _REQUESTS)
+        return self.ring.records(after, b"\x01")
 
     def outcomes(self, after=0):
         """The same for outcomes."""
-        return self.ring.records(after, _OUTCOMES)
+        return self.ring.records(after, b"\x02")
 
     def status(self, key):
         """What is known of a request, as JSON text (bytes), or None."""
         request = None
-        for handle, kind, other, length in self.ring.records(0, _BOTH):
+        for handle, kind, other, length in self.ring.records(0, b"\x01\x02"):
             if other != key:
                 continue
-            if kind == OUTCOME:
+            if kind == _OUTCOME:
                 payload = self.ring.payload(handle)
                 if payload is not None and payload[0] == FORMAT:
                     return _told(key, payload)
@@ -103,32 +88,23 @@ class Records:
         item = self.item(handle, key, length, self.times.tick(), True)
         if item is None:
             return None
-        state = STATES[SENDING if self.tries.sending(handle[0]) else QUEUED]
+        state = STATES[_SENDING if self.tries.sending(handle[0]) else _QUEUED]
         known = (key, state, item.tool, item.upstream, item.queued_at, item.expires_at)
         attempts = self.tries.attempts(handle[0]) or self.ring.marks(handle)
         return texts.about(known, attempts) + b',"priority":%d}' % priority
 
     def keys(self):
         """Iterate the keys of all that status() knows."""
-        for _, _, key, _ in self.ring.records(0, _BOTH):
+        for _, _, key, _ in self.ring.records(0, b"\x01\x02"):
             yield key
-
-    def owner(self, key):
-        """(whose call it is, whether it is over), or None. Whose: as put() was told."""
-        found = None
-        for handle, kind, other, _ in self.ring.records(0, _BOTH):
-            if other == key:
-                found = self.owner_at(handle), kind == OUTCOME
-        return found
-
-    def owner_at(self, handle):
-        """The same of one record; None where it is of another format."""
-        return struct.unpack_from("<I", self.head, 16)[0] if self.load(handle) else None
 
     def load(self, handle):
         """Read the fixed part of a record, unchecked, into `head`; whether it is one of this
-        format."""
-        return self.ring.read(handle, self.head) and self.head[0] == FORMAT
+        format, or None: flash cannot be read there."""
+        try:
+            return self.ring.read(handle, self.head) and self.head[0] == FORMAT
+        except OSError:
+            return None
 
     def find(self, key):
         """Handle of the request with this key, or None."""
@@ -141,15 +117,15 @@ class Records:
         """(age, lifetime) of the loaded record, see Times.age()."""
         _, flags, _, _, at, limit, start, _ = struct.unpack_from(HEAD, self.head, 0)
         times = self.times
-        if flags & DATED and handle[0] >= times.start:
+        if flags & _DATED and handle[0] >= times.start:
             age = times.own_age(at)
             if age is not None:
                 return age, limit
-        return times.age(flags & DATED, at, start, limit, now), limit
+        return times.age(flags & _DATED, at, start, limit, now), limit
 
     def start_of_names(self):
         """Where the names of the loaded request begin."""
-        return HEAD_SIZE + (UPDATE_SIZE if self.head[1] & UPDATE else 0)
+        return _HEAD_SIZE + (_UPDATE_SIZE if self.head[1] & _UPDATE else 0)
 
     def item(self, handle, key, length, now, expired=False):
         """The Item of a request, without its message; None if it is none, or must not be sent
@@ -175,17 +151,9 @@ class Records:
             if self.ring.payload(handle) is None:
                 self.pending -= 1
             return None
-        item.queued_at = times.unix(flags & DATED, at, start, now)
+        item.queued_at = times.unix(flags & _DATED, at, start, now)
         item.expires_at = None if item.queued_at is None else item.queued_at + limit
         return item
-
-    def newest_date(self):
-        """The newest date in unix seconds of which something here tells, or 0."""
-        newest = self.times.newest()
-        for handle, _, _, _ in self.ring.records(0, _BOTH):
-            if self.load(handle) and self.head[1] & DATED:
-                newest = max(newest, struct.unpack_from("<I", self.head, 4)[0])
-        return newest
 
 
 def room_of(ring, length):
@@ -196,17 +164,17 @@ def room_of(ring, length):
 
 def message_at(payload):
     """Where the message of a request begins in its payload."""
-    at = HEAD_SIZE + payload[2] + payload[3]
-    return at + UPDATE_SIZE if payload[1] & UPDATE else at
+    at = _HEAD_SIZE + payload[2] + payload[3]
+    return at + _UPDATE_SIZE if payload[1] & _UPDATE else at
 
 
 def _told(key, payload):
     _, flags, n, m, stored, kept_s, _, _ = struct.unpack_from(HEAD, payload, 0)
-    queued, expires, attempts, state, _ = struct.unpack_from(MORE, payload, HEAD_SIZE)
-    at = HEAD_SIZE + MORE_SIZE
+    queued, expires, attempts, state, _ = struct.unpack_from(MORE, payload, _HEAD_SIZE)
+    at = _HEAD_SIZE + _MORE_SIZE
     upstream = payload[at : at + n].decode()
     tool = payload[at + n : at + n + m].decode()
     known = (key, STATES[state], tool, upstream, queued or None, expires or None)
     more = b',"finished_at":%s,"kept_s":%d,"result":'
-    more %= b"%d" % stored if flags & DATED else b"null", kept_s
+    more %= b"%d" % stored if flags & _DATED else b"null", kept_s
     return texts.about(known, attempts) + more + payload[at + n + m :] + b"}"

@@ -2,6 +2,10 @@
 
 import json
 
+from ..compat import const
+
+_SENT = const(2)  # see records.py
+
 
 def about(known, attempts):
     """Status as JSON text without the closing brace: known is (key, state, tool, upstream, queued
@@ -33,6 +37,19 @@ def pointer(text, key):
 def result(text, error):
     """A tool result that is one text."""
     return json.dumps({"content": [{"type": "text", "text": text}], "isError": error}).encode()
+
+
+def was_sent(box, handle):
+    """Whether a request may have been carried out already."""
+    return box.load(handle) and box.head[1] & _SENT or box.ring.marks(handle)
+
+
+def ended(box, handle, what):
+    """The result of a request that comes to an end without an answer."""
+    how = " before it was delivered"
+    if was_sent(box, handle):
+        how = "; it was sent before, and may have been carried out"
+    return result(what + how, True)
 
 
 def shortened(outcome, room, error):

@@ -7,8 +7,19 @@ outbox drops the older when it is made, or the new one alone.
 
 import struct
 
+from ..compat import const
 from . import texts
-from .records import BEHIND, MERGE, MERGED, SENT, SUPERSEDED, UPDATE, message_at
+from .records import message_at
+
+# Numbers in records, see records.py.
+_SUPERSEDED = const(7)
+_MERGED = const(8)
+_SENT = const(2)
+_BEHIND = const(4)
+_UPDATE = const(8)
+_MERGE = const(16)
+_HEAD_SIZE = const(20)
+_UPDATE_FORMAT = "<I8s"
 
 
 def thing_of(upstream, tool, value):
@@ -16,6 +27,35 @@ def thing_of(upstream, tool, value):
     from hashlib import sha256
 
     return sha256("\0".join((upstream, tool, value)).encode()).digest()[:8]
+
+
+def update_of(box, handle):
+    """(sequence number of what it takes the place of, thing) of the update that is loaded."""
+    more = bytearray(12)
+    box.ring.read(handle, more, _HEAD_SIZE)
+    return struct.unpack(_UPDATE_FORMAT, more)
+
+
+def replaced(box, handle):
+    """Handle of the request whose place an update takes, if it is still there, or None."""
+    box.load(handle)
+    seq = update_of(box, handle)[0]
+    if seq:
+        for old, _, _, _ in box.requests(seq - 1):
+            return old if old[0] == seq else None
+    return None
+
+
+def is_behind(box, handle):
+    """Whether an older request about the same thing has yet to be finished; the update is
+    loaded."""
+    thing = update_of(box, handle)[1]
+    for other, _, _, _ in box.requests():
+        if other[0] >= handle[0]:
+            return False
+        if box.load(other) and box.head[1] & _UPDATE and update_of(box, other)[1] == thing:
+            return True
+    return False
 
 
 def pending(box, thing):
@@ -31,7 +71,7 @@ def put(box, key, upstream, tool, message, expiry_s, priority, owner, sent, thin
     None where there is none.
     """
     rows = _about(box, thing, policy == "all")
-    flags = UPDATE | (SENT if sent else 0)
+    flags = _UPDATE | (_SENT if sent else 0)
     old = []
     if policy == "latest":
         old = [row for row in rows if not box.tries.sending(row[0][0])]
@@ -43,12 +83,12 @@ def put(box, key, upstream, tool, message, expiry_s, priority, owner, sent, thin
             both = merged(payload[message_at(payload) :])
             if both is not None:
                 old = [rows[-1]]
-                flags |= MERGE
+                flags |= _MERGE
                 message = both
                 priority = max(priority, rows[-1][3])
     if len(rows) > len(old):
-        flags |= BEHIND
-    update = struct.pack("<I8s", old[-1][0][0] if old else 0, thing)
+        flags |= _BEHIND
+    update = struct.pack(_UPDATE_FORMAT, old[-1][0][0] if old else 0, thing)
     box.put(key, upstream, tool, [message], expiry_s, priority, owner, flags, update)
     for row in old[:-1]:
         _superseded(box, row[0], row[1], key, box.times.tick())
@@ -67,16 +107,16 @@ def replace(box, unfinished, now):
         box.unfinished = None
     elif merged:
         outcome = texts.pointer("it goes on as part of ", by)
-        box.conclude(handle, old, MERGED, outcome, box.TTL_S, now)
+        box.conclude(handle, old, _MERGED, outcome, box.TTL_S, now)
     else:
         _superseded(box, handle, old, by, now)
 
 
 def _superseded(box, handle, key, by, now):
     text = "superseded by "
-    if box.ring.marks(handle):
+    if texts.was_sent(box, handle):
         text = "it was sent before, and may have been carried out; else superseded by "
-    box.conclude(handle, key, SUPERSEDED, texts.pointer(text, by), box.TTL_S, now)
+    box.conclude(handle, key, _SUPERSEDED, texts.pointer(text, by), box.TTL_S, now)
 
 
 def _about(box, thing, any=False):
@@ -85,10 +125,8 @@ def _about(box, thing, any=False):
     rows = []
     for handle, _, key, _ in box.requests():
         priority = box.ring.priority
-        if box.load(handle) and box.head[1] & UPDATE:
-            sent = box.head[1] & SENT
-            if box.update_of(handle)[1] == thing:
-                rows.append((handle, key, sent or box.ring.marks(handle), priority))
-                if any:
-                    break
+        if box.load(handle) and box.head[1] & _UPDATE and update_of(box, handle)[1] == thing:
+            rows.append((handle, key, texts.was_sent(box, handle), priority))
+            if any:
+                break
     return rows

@@ -56,8 +56,8 @@ class Cache:
 
     def answers(self, passage):
         """Answer a Routed resources/read from what is kept; False: it has to be asked for."""
-        message = passage.message
-        if b'"requestState"' in message or b'"inputResponses"' in message:
+        params = passage.params
+        if b'"requestState"' in params or b'"inputResponses"' in params:
             return False
         request = passage.request
         session = request.session

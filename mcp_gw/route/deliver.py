@@ -5,7 +5,7 @@ where the upstream can take that (docs/upstreams.md). Loaded when an upstream sa
 from binascii import b2a_base64
 
 from ..compat import const, ticks_ms
-from ..errors import METHOD_NOT_FOUND, UPSTREAM_TIMEOUT, UPSTREAM_UNAVAILABLE
+from ..errors import METHOD_NOT_FOUND, UPSTREAM_TIMEOUT, UPSTREAM_UNAVAILABLE, Unavailable
 from ..protocol.jsontext import items, joined, member
 from .upstream import asks, error_of
 
@@ -21,9 +21,10 @@ _LEAST = const(256)
 _WINDOW_BITS = const(10)
 
 
-def deliver(forwarder, upstream, first, now):
-    """Send `first`, an item of the queue, with others of the same upstream. False: alone is
-    better."""
+def deliver(forwarder, upstream, found, now):
+    """Send the first item in the list `found` with others of the same upstream, which are added.
+    False: alone is better."""
+    first = found[0]
     can = upstream.deliver
     calls = can.get("calls") if isinstance(can, dict) else None
     outbox = forwarder.outbox
@@ -35,7 +36,6 @@ def deliver(forwarder, upstream, first, now):
         return False
     rest = min(MOST_BYTES, forwarder.rx - _AROUND, upstream.longest - _AROUND)
     rest -= _size(first)
-    found = [first]
     while len(found) < min(calls, MOST_CALLS) and rest > 0:
         item = outbox.next(now, None, upstream.name, rest)
         if item is None:
@@ -100,6 +100,7 @@ def _delivered(forwarder, upstream, found, ok, raw, err):
     forwarder.delivered()
     now = ticks_ms()
     wait_ms = None
+    forwarder.rest(upstream.name, not isinstance(err, Unavailable))
     if err is None and not ok:
         code, message = error_of(bytes(raw))
         if code in (UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT):

@@ -5,6 +5,7 @@ from ..errors import (
     INVALID_PARAMS,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNAVAILABLE,
+    NoAnswer,
     Unavailable,
 )
 from ..protocol.framing import new_spans, scan
@@ -16,6 +17,7 @@ from .passage import Passage, spliced
 from .upstream import error_of
 
 _DELIVERY_MS = const(500)  # between looks at the queue
+_REST_S = const(60)  # at most, of an upstream that cannot be reached
 _WRAP = b'{"jsonrpc":"2.0","method":"","params":'
 TEMPLATE = (
     b'{"uriTemplate":"queue://{id}","name":"queue","description":"State and outcome of a call that'
@@ -58,6 +60,7 @@ class Forwarder:
         self.mix(b"")
         self._delivering = None  # the queue's items that are on their way
         self._looked = 0
+        self._rests = {}  # upstream's name -> (uptime until which it is left alone, failures)
         self.outbox = None
         self.rx = config["max_message"]
         self.queued = None  # function() -> the Queued
@@ -124,6 +127,7 @@ class Forwarder:
     def hurry(self, now):
         """Deliver what waits in the queue with the next tick, due or not. now: ticks in ms."""
         self.outbox.hurry(now)
+        self._rests = {}
         self.look(now)
 
     def look(self, now):
@@ -139,20 +143,22 @@ class Forwarder:
         if item is None:
             return
         upstream = self._router.upstreams[item.upstream]
-        self._delivering = (item,)
+        items = self._delivering = [item]
         try:
             if upstream.deliver:
                 from .deliver import deliver
 
-                if deliver(self, upstream, item, now):
+                if deliver(self, upstream, items, now):
                     return
             message = _WRAP + item.message + b"}"
             scan(message, 0, len(message), self._spans, 128)
             extra = b'"mcp-gw/key":"' + item.key + b'"'
             parts = spliced(message, self._spans, None, upstream.meta(extra))
-            self.send(upstream, "tools/call", parts, (item,), self._delivered)
+            self.send(upstream, "tools/call", parts, items, self._delivered)
         except Exception as e:
-            self._delivered(item, False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
+            self.delivered()
+            for item in items:
+                self.conclude(item, False, None, NoAnswer("%s: %s" % (type(e).__name__, e)))
 
     def send(self, upstream, method, parts, items, then):
         """Send a request for `items` of the queue; then(first item, ok, raw, error), as for
@@ -175,14 +181,28 @@ class Forwarder:
     async def _send(self, upstream, method, parts, done):
         try:
             ok, raw = await upstream.request(method, parts, self.timeout_ms)
+        except Unavailable as e:
+            done(False, None, e)
         except Exception as e:
-            done(False, None, Unavailable("%s: %s" % (type(e).__name__, e)))
+            done(False, None, NoAnswer("%s: %s" % (type(e).__name__, e)))
         else:
             done(ok, one_line(raw), None)
 
     def _deliverable(self, name):
         upstream = self._router.upstreams.get(name)
-        return upstream is not None and (upstream.up or not upstream.tells_state)
+        if upstream is None or upstream.tells_state:
+            return upstream is not None and upstream.up
+        return self._rests.get(name, (0,))[0] <= self.outbox.times.uptime
+
+    def rest(self, name, reached):
+        """Leave an upstream alone for a while that cannot be reached, however many calls wait for
+        it. reached: it has answered."""
+        if reached:
+            self._rests.pop(name, None)
+        else:
+            times = self._rests.get(name, (0, 0))[1]
+            pause_s = min(1 << min(times, 6), _REST_S)
+            self._rests[name] = self.outbox.times.uptime + pause_s, times + 1
 
     def _delivered(self, item, ok, raw, err):
         self.delivered()
@@ -196,10 +216,13 @@ class Forwarder:
     def conclude(self, item, ok, raw, err):
         """Store the outcome of an item, or have it tried again."""
         failed = not ok
+        self.rest(item.upstream, not isinstance(err, Unavailable))
         if failed and err is None:
             code, message = error_of(bytes(raw))
-            if code in (UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT):
+            if code == UPSTREAM_UNAVAILABLE:
                 err = Unavailable(message)
+            elif code == UPSTREAM_TIMEOUT:
+                err = NoAnswer(message)
             else:
                 raw = _told("%s (%d)" % (message, code))
         elif err is None and self._router.upstreams[item.upstream].asks(raw):

@@ -87,6 +87,12 @@ class Grouped(Router):
         return taken
 
 
+def alone(rows, others):
+    """Those of an upstream's rows that no other has listed meanwhile that is the same."""
+    names = {row[2] for row in others if rows and row[3].same_as == rows[0][3].same_as}
+    return [row for row in rows if row[2] not in names]
+
+
 def _repeatable(raw):
     """Whether a tool's descriptor says that a second call changes nothing more."""
     if b"Hint" not in raw:

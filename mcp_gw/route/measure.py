@@ -29,8 +29,7 @@ def measure(routing, snapshot, passage):
 
 def _tokens(routing, passage):
     """How many tokens the arguments have."""
-    message = passage.message
-    spans = routing.scanned(message)
+    message, spans = routing.scanned(passage.params)
     lo, hi = spans[2 * ARGUMENTS], spans[2 * ARGUMENTS + 1]
     if lo < 0:
         return passage.size // 4

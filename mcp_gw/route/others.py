@@ -90,6 +90,8 @@ class Others:
             nonlocal room, left_out
             raw = one_line(bytes(raw))
             row = self._taken(upstream, kind, raw, taken)
+            if row == ():
+                return
             if row is None or len(others) + len(rows) >= self._max_rows or room < len(row[0]):
                 left_out += 1
                 return
@@ -104,6 +106,10 @@ class Others:
         await upstream.listed(kind, on_row)
         # Others may have been listed meanwhile.
         others, room = self._beside(upstream, kind)
+        if upstream.same_as:
+            from .grouped import alone
+
+            rows = alone(rows, others)
         found = len(rows)
         rows = fitting(rows, others, self._max_rows, room)
         self._rows[kind] = sorted(others + rows, key=lambda row: row[0])
@@ -119,7 +125,8 @@ class Others:
         return others, self._max_bytes - kept
 
     def _taken(self, upstream, kind, raw, taken):
-        """(descriptor, name or URI, upstream, own name) of a descriptor; None: of no use."""
+        """(descriptor, name or URI, upstream, own name) of a descriptor; None: of no use; (): one
+        that offers the same has been asked before."""
         field = _NAMED_BY[kind]
         own = member(raw, field)
         if own is None or own[:1] != b'"':
@@ -127,13 +134,20 @@ class Others:
         name = loads(own, b"\\" in own)
         if kind != "prompts":
             if name in taken:
-                return None
+                return self._mates(upstream, kind, name)
             return raw, name, upstream, own
         prefix = upstream.same_as or upstream.name
         if upstream.same_as and joined_name(prefix, name, ()) in taken:
-            return None  # another one that offers the same was asked first
+            return self._mates(upstream, kind, joined_name(prefix, name, ()))
         name = joined_name(prefix, name, taken)
         pieces = []
         for key, start, _, hi in members(raw):
             pieces.append(b'"name":' + dumps(name) if key == field else raw[start:hi])
         return b"{" + b",".join(pieces) + b"}", name, upstream, own
+
+    def _mates(self, upstream, kind, name):
+        """What _taken() returns for a name or URI that is there already."""
+        for row in self._rows[kind]:
+            if row[2] == name and upstream.same_as and row[3].same_as == upstream.same_as:
+                return ()
+        return None

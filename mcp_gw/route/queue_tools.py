@@ -4,6 +4,7 @@ from ..compat import const, ticks_ms
 from ..errors import ToolError
 from ..protocol import results
 from ..protocol.jsontext import loads
+from ..queue.owners import number, owner, owner_at
 
 # Ids listed by a status; more can be asked for one by one.
 _MOST_IDS = const(100)
@@ -16,7 +17,7 @@ def figures(outbox, visible=None):
     for handle, _, key, _ in outbox.ring.records(0, b"\x01\x02"):
         if len(ids) == _MOST_IDS:
             break
-        if visible is None or visible(outbox.owner_at(handle)):
+        if visible is None or visible(owner_at(outbox, handle)):
             ids.append(key.decode())
     return {
         "pending": outbox.pending,
@@ -59,12 +60,10 @@ def _value(forwarder, request, given):
     outbox = forwarder.outbox
     own = None
     if request.session.principal is not None:
-        from .queued import owner_of
+        own = number(request.session.principal)
 
-        own = owner_of(request.session.principal)
-
-    def visible(owner):
-        return own is None or owner in (own, 0)
+    def visible(whose):
+        return own is None or whose in (own, 0)
 
     id = given.get("id")
     for key in given:
@@ -77,8 +76,8 @@ def _value(forwarder, request, given):
         return figures(outbox, visible)
     if not isinstance(id, str):
         raise ToolError("argument id %s" % ("is missing" if id is None else "must be a string"))
-    found = outbox.owner(id.encode())
-    if found is None or not visible(found[0]):
+    whose = owner(outbox, id.encode())
+    if whose is None or not visible(whose):
         raise ToolError("nothing is known of this id")
     if request.name == "queue_cancel":
         cancel(outbox, id)

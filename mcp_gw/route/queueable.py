@@ -1,11 +1,12 @@
 """How the calls of an upstream's tool may wait for it."""
 
+from ..compat import const
 from ..errors import ConfigError
 from ..protocol.jsontext import loads, member, without_member
 from ..protocol.jsonvalue import checked, dumps
 from ..queue import updates
-from ..queue.records import SENT
 
+_SENT = const(2)  # a flag of put()
 _POLICIES = ("all", "latest", "merge")
 
 
@@ -48,7 +49,7 @@ class Queueable:
         """Put a call into the outbox. sent: it may have been executed already."""
         thing = self._thing(upstream, message)
         if thing is None:
-            flags = SENT if sent else 0
+            flags = _SENT if sent else 0
             rest = self.expiry_s, self.priority, owner, flags
             outbox.put(key, upstream, self.name, [message], *rest)
             return

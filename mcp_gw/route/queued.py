@@ -13,13 +13,14 @@ from ..protocol.jsontext import loads, member
 from ..protocol.jsonvalue import dumps
 from ..protocol.results import notification
 from ..protocol.revisions import BY_NAME, LATEST_LEGACY, TASKS_EXTENSION
-from ..queue.records import SENT
+from ..queue.owners import number, owner, owner_at
 from ..tasks import EXTENSION
 from .passage import readable
 
 _POLL_MS = const(1000)
 # Clients of 2025-11-25 are told how a call of theirs ended; of so many calls it is known whose.
 _MOST_TOLD = const(64)
+_SENT = const(2)  # a flag of put()
 _OVER = {
     b'"done"': "completed",
     b'"failed"': "completed",
@@ -29,15 +30,6 @@ _OVER = {
     b'"cancelled"': "cancelled",
     b'"superseded"': "cancelled",
 }
-
-
-def owner_of(principal):
-    """The number by which the queue remembers who is authenticated (str or None)."""
-    if principal is None:
-        return 0
-    from hashlib import sha256
-
-    return int.from_bytes(sha256(principal.encode()).digest()[:4], "little") or 1
 
 
 class Queued:
@@ -58,15 +50,15 @@ class Queued:
         waits = passage.waits
         key = passage.key
         upstream = passage.upstream.name
-        owner = owner_of(request.session.principal)
+        whose = number(request.session.principal)
         sent = isinstance(why, NoAnswer)
         try:
             if isinstance(waits, int):
                 tool = loads(passage.name, b"\\" in passage.name)
-                rest = waits, 1, owner, SENT if sent else 0
+                rest = waits, 1, whose, _SENT if sent else 0
                 forwarder.outbox.put(key.encode(), upstream, tool, [passage.kept], *rest)
             else:
-                rest = passage.kept, owner, sent, forwarder.log
+                rest = passage.kept, whose, sent, forwarder.log
                 waits.put(forwarder.outbox, key.encode(), upstream, *rest)
                 waits = waits.expiry_s
         except QueueFull as e:
@@ -103,8 +95,7 @@ class Queued:
     def find(self, key, session, modern):
         """The QueuedTask of a call that the client of `session` may see, or None."""
         outbox = self.forwarder.outbox
-        found = outbox.owner(key.encode())
-        if found is None or found[0] != owner_of(session.principal):
+        if owner(outbox, key.encode()) != number(session.principal):
             return None
         return QueuedTask(self, key, outbox.status(key.encode()), modern)
 
@@ -112,10 +103,10 @@ class Queued:
         """(Task objects for tasks/list, number to go on from or None): those after number
         `after`, at most `most`."""
         outbox = self.forwarder.outbox
-        owner = owner_of(session.principal)
+        whose = number(session.principal)
         rows = []
         for handle, _, key, _ in outbox.ring.records(after, b"\x01\x02"):
-            if outbox.owner_at(handle) != owner:
+            if owner_at(outbox, handle) != whose:
                 continue
             if len(rows) == most:
                 return rows, after

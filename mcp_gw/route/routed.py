@@ -8,15 +8,12 @@ from ..errors import (
     NoAnswer,
     Unavailable,
 )
-from ..protocol.framing import PARAMS, scan
-from ..protocol.jsontext import joined, loads
+from ..protocol.framing import PARAMS
+from ..protocol.jsontext import loads
 from ..transports.link import random_hex
 from .decide import LOCAL, QUEUE, REFUSE
 from .passage import Passage
 from .upstream import error_of
-
-HEAD = b'{"jsonrpc":"2.0","method":"","params":'
-_DEPTH = 128  # of nesting; the message was scanned with the gateway's own cap before
 
 
 class Routed(Passage):
@@ -32,6 +29,7 @@ class Routed(Passage):
     err = None  # what the last place failed with
     rounds = 0
     heard = None  # the progress passed on last
+    plain = None
 
     def __init__(self, routing, tool, *rest):
         Passage.__init__(self, *rest)
@@ -40,8 +38,16 @@ class Routed(Passage):
         self.what = self.request.name if self.method == "tools/call" else self.method
         self.rules = routing.rules_of(self.what)
         # Its own name at the upstreams.
-        self.plain = None if self.name is None else loads(self.name, b"\\" in self.name)
-        self.first = (routing.having(self) or [self.upstream])[0]
+        name = self.name
+        if name is not None:
+            escaped = b"\\" in name
+            self.plain = loads(name, True) if escaped else str(name[1:-1], "utf-8")
+        self.candidates = routing.candidates(self)
+        self.first = self.upstream
+        for place in self.candidates:
+            if place.upstream is not None:
+                self.first = place.upstream
+                break
         self.tried = {}  # name of a place -> why it is not asked again in this round
         self.started = ticks_ms()
 
@@ -49,14 +55,17 @@ class Routed(Passage):
         lo, hi = spans[2 * PARAMS], spans[2 * PARAMS + 1]
         self.size = hi - lo
         # The buffer is wanted back, and what is sent may have to be sent again.
-        self.message = joined([HEAD, memoryview(buf)[lo:hi], b"}"])
-        self.bound = self.routing.origin(self)
+        self.params = bytes(memoryview(buf)[lo:hi])
+        if self.request.revision.modern and b'"requestState"' in self.params:
+            self.bound = self.routing.origin(self)
+            if self.bound is not None:
+                self.candidates = [p for p in self.candidates if p.name == self.bound]
 
     def begin(self, buf, spans):
         self._look(buf, spans)
         cache = self.routing.cache
         if cache is None or self.method != "resources/read" or not cache.answers(self):
-            self.go()
+            self.go(buf, spans)
 
     def take(self, buf, spans):
         """begin() for a call of the gateway's own tool."""
@@ -74,29 +83,32 @@ class Routed(Passage):
         forwarder = self.forwarder
         return self.waits is not None and forwarder.outbox is not None and self.bound is None
 
-    def go(self):
-        """Decide where it goes next, and send it there."""
-        self.follow(*self.routing.decide(self))
+    def go(self, buf=None, spans=None):
+        """Decide where it goes next, and send it there. buf, spans: where it still lies."""
+        where, why = self.routing.decide(self)
+        self.follow(where, why, buf, spans)
 
-    def follow(self, where, why):
+    def follow(self, where, why, buf=None, spans=None):
         """Do what was decided."""
         if where == LOCAL:
             self._here()
         elif where == QUEUE or where == REFUSE:
             self._nowhere(where, why)
         else:
-            self._send_to(self.routing.places[where])
+            if buf is None:
+                buf, spans = self.routing.scanned(self.params)
+            self._send_to(self.routing.places[where], buf, spans)
 
-    def _send_to(self, place):
+    def _send_to(self, place, buf, spans):
         self.upstream = place.upstream
         self.place = place
         request = self.request
         self.sent = ticks_ms()
         self.trying = place.begin(self.size)
-        self.timeout_ms = self._time(place)
+        if len(self.candidates) > 1:
+            self.timeout_ms = self._time(place)
         try:
-            spans = self.routing.scanned(self.message)
-            Passage.begin(self, self.message, spans)
+            Passage.begin(self, buf, spans)
         except Exception:
             self._release(None)
             raise
@@ -112,9 +124,14 @@ class Routed(Passage):
 
     def _time(self, place):
         """How long it may take there, in ms."""
-        left = max(1, self.forwarder.timeout_ms - ticks_diff(ticks_ms(), self.started))
-        if self.safe and self.routing.others(self, place):
-            return min(left, self.rules["try_ms"])
+        now = ticks_ms()
+        left = max(1, self.forwarder.timeout_ms - ticks_diff(now, self.started))
+        if not self.safe:
+            return left
+        for other in self.candidates:
+            if other is not place and other.name not in self.tried:
+                if other.barred(self.size, now) is None:  # it could take over
+                    return min(left, self.rules["try_ms"])
         return left
 
     @property
@@ -145,6 +162,8 @@ class Routed(Passage):
     def done(self, ok, raw, err):
         err = err or _trouble(ok, raw)
         place = self.place
+        if place is None:
+            return  # it was given up
         self._release(err is None)
         if err is None:
             if ok and self.kept_from is not None:
@@ -168,8 +187,7 @@ class Routed(Passage):
         if not request.end():
             return
         request.over = False
-        message = self.message
-        scan(message, 0, len(message), self.forwarder.server.spans, _DEPTH)
+        message, _ = self.routing.scanned(self.params, self.forwarder.server.spans)
         self.routing.run_here(request, self.port, self.tool, message)
 
     def _nowhere(self, where, why):
@@ -201,7 +219,7 @@ class Routed(Passage):
         """Make what waits in the queue, where no place was asked."""
         if self.kept is None:
             self.key = self.key or self.forwarder.new_key()
-            self._keep(self.message, self.routing.scanned(self.message))
+            self._keep(*self.routing.scanned(self.params))
 
     def _keep(self, buf, spans):
         # Which calls are about the same thing does not depend on where this one would go.

@@ -124,6 +124,10 @@ class Router:
         # Others may have been listed meanwhile.
         others = [row for row in self._listed if row[3] is not upstream]
         room = self._max_bytes - sum(len(row[1]) for row in others)
+        if upstream.same_as:
+            from .grouped import alone
+
+            rows = alone(rows, others)
         found = len(rows)
         rows = fitting(rows, others, self._max_tools, room)
         left_out += found - len(rows)

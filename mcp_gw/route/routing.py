@@ -10,13 +10,13 @@ from ..registry import Resource
 from .decide import LOCAL, QUEUE, decide
 from .grouped import Grouped
 from .places import Place
-from .routed import HEAD, Routed
+from .routed import Routed
 from .rules import checked, defaults, merged
 
 URI = "gateway://routes"
+_HEAD = b'{"jsonrpc":"2.0","method":"","params":'
 _LAST = const(8)  # decisions that are told one by one
 _COUNTED = const(64)  # tools and methods that are counted each; the others together
-_CHECK_MS = const(5000)  # time of a look at an upstream's health
 
 
 class Routing:
@@ -176,7 +176,11 @@ class Routing:
             return
         forget_ms = 1000 * self.options["history_s"]
         self.local.tick(now, forget_ms)
-        for place in self.places.values():
+        upstreams = self.hub.router.upstreams
+        for name, place in list(self.places.items()):
+            if upstreams.get(name) is not place.upstream:  # it was taken away
+                del self.places[name]
+                continue
             place.tick(now, forget_ms)
             if not place.upstream.tells_state:
                 from .health import look
@@ -187,38 +191,29 @@ class Routing:
 
     # What requests on their way ask.
 
-    def scanned(self, message):
-        """The spans of a message, until the next one is scanned."""
-        scan(message, 0, len(message), self._spans, 128)
-        return self._spans
+    def scanned(self, params, spans=None):
+        """(message, spans) around params (JSON text), until the next one is scanned."""
+        message = _HEAD + params + b"}"
+        spans = spans or self._spans
+        scan(message, 0, len(message), spans, 128)
+        return message, spans
 
-    def having(self, passage):
-        """The upstreams that have what is asked for, the preferred first."""
-        router = self.hub.router
-        mates = router.mates(passage.upstream)
-        if passage.method == "tools/call":
-            mates = [u for u in mates if router.has(u, passage.plain)]
-        # A tool of the gateway's own that they have not is carried out here.
-        return mates if mates or passage.tool is not None else [passage.upstream]
-
-    def _candidates(self, passage):
+    def candidates(self, passage):
         """The places that have what is asked for, the preferred first."""
-        found = [self.places[upstream.name] for upstream in self.having(passage)]
+        upstream = passage.upstream
+        place = self.places.get(upstream.name)
+        if not upstream.same_as and passage.tool is None and place is not None:
+            return [place]
+        router = self.hub.router
+        mates = router.mates(upstream)
+        if passage.method == "tools/call":
+            has = [upstream for upstream in mates if router.has(upstream, passage.plain)]
+            # A tool of the gateway's own that they have not is carried out here.
+            mates = has if has or passage.tool is not None else mates[:1]
+        found = [self.places[u.name] for u in mates if u.name in self.places]
         if passage.tool is not None:
             found.insert(len(found) if passage.rules["prefer"] == "elsewhere" else 0, self.local)
-        if passage.bound is not None:
-            found = [place for place in found if place.name == passage.bound]
         return found
-
-    def others(self, passage, place):
-        """Whether another place could take over from `place` now."""
-        now = ticks_ms()
-        return any(
-            other is not place
-            and other.name not in passage.tried
-            and other.barred(passage.size, now) is None
-            for other in self._candidates(passage)
-        )
 
     def repeatable(self, passage):
         """Whether the tool says that it may be executed twice, at the place where it is."""
@@ -229,33 +224,42 @@ class Routing:
         """(where, why) for a request, counted."""
         now = ticks_ms()
         rules = passage.rules
+        candidates = passage.candidates
+        tried = passage.tried
+        if rules["strategy"] == "order" and rules["only"] is None and candidates and not tried:
+            first = candidates[0]
+            barred = first.barred(passage.size, now)
+            if barred is None:  # as decide() would have it
+                why = "order" if len(candidates) > 1 else "the only place"
+                return self._counted(passage, first.name, why)
         rows = []
         free = 0
-        for place in self._candidates(passage):
-            barred = passage.tried.get(place.name) or place.barred(passage.size, now)
+        for place in candidates:
+            barred = tried.get(place.name) or place.barred(passage.size, now)
             free += barred is None
             rows.append(place.row(barred))
         snapshot = {"places": rows, "queueable": passage.may_wait, "bytes": passage.size}
-        if free > 1:
-            if rules["strategy"] != "order":
-                from .measure import measure
+        if free > 1 and rules["strategy"] != "order":
+            from .measure import measure
 
-                measure(self, snapshot, passage)
+            measure(self, snapshot, passage)
         where, why = decide(snapshot, rules)
+        return self._counted(passage, where, why)
+
+    def _counted(self, passage, where, why):
         key = passage.what, where
         if key not in self.counts and len(self.counts) >= _COUNTED:
             key = "other", where
         self.counts[key] = self.counts.get(key, 0) + 1
-        self.last = self.last[1 - _LAST :]
+        if len(self.last) >= _LAST:
+            self.last.pop(0)
         self.last.append((self.gateway.clock.uptime_s, passage.what, where, why))
         return where, why
 
     def origin(self, passage):
-        """The name of the place that a request goes on with, if it answers a question; None."""
-        message = passage.message
-        if not passage.request.revision.modern or b'"requestState"' not in message:
-            return None
-        state = member(bytes(message[len(HEAD) : -1]), b"requestState")
+        """The name of the place that a request goes on with, if it answers a question; None. Its
+        params have a requestState."""
+        state = member(passage.params, b"requestState")
         if state is None:
             return None
         seal, now = self.gateway.seal()

@@ -119,6 +119,9 @@ class Dial:
         self._name = name or gateway.name
         self._file = file
         self._kept = _load(file)
+        self._new = "id" not in self._kept
+        if self._new:
+            self._kept["id"] = _own_id()
         if token is not None:
             self._kept["token"] = token
         if id is not None:
@@ -248,7 +251,8 @@ class Dial:
             first["token"] = kept["token"]
         elif self._code:
             first["code"] = self._code
-            self._keep()  # whoever asks again has to be known for the same
+            if self._new:  # whoever asks again has to be known for the same
+                self._keep()
         else:
             raise Refused("this board has no pairing code: make one with mcpgw pi code", None)
         await self._put(json.dumps(first).encode() + b"\n")
@@ -267,6 +271,7 @@ class Dial:
 
     def _keep(self):
         """Write down what has to outlast a restart; whether that worked."""
+        self._new = False
         try:
             _save(self._file, self._kept)
         except OSError as e:
@@ -344,7 +349,7 @@ class Dial:
 
 
 def _load(file):
-    """What is kept in the file (dict), with an id of this board made up where there is none."""
+    """What is kept in the file (dict)."""
     kept = None
     try:
         with open(file) as f:
@@ -353,11 +358,7 @@ def _load(file):
         pass  # the first time, or a file that was damaged: pairing makes it anew
     if not isinstance(kept, dict):
         kept = {}
-    if not isinstance(kept.get("id"), str):
-        kept["id"] = _own_id()
-    if not isinstance(kept.get("token"), str):
-        kept.pop("token", None)
-    return kept
+    return {key: kept[key] for key in kept if isinstance(kept[key], str)}
 
 
 def _own_id():

@@ -33,9 +33,12 @@ _MAX_QUESTIONS = const(32)
 _MAX_RECORDS = const(64)
 _MAX_JUMPS = const(8)
 _MAX_NAME = const(255)
+_MAX_PATH = const(240)
 _MAX_PACKETS = const(16)  # read at a time
 # The same records are said once a second at most, however often they are asked for.
 _PAUSE_MS = const(1000)
+# Between looks at our address, and tries to begin.
+_LOOK_MS = const(10000)
 # The first announcements: after so long, in so many steps.
 _PROBE_MS = const(250)
 _PROBES = const(3)
@@ -47,6 +50,8 @@ def announcer(gateway, path, tls, guarded, given):
     """A function(port) -> Announcer. given: True, or a dict of its last options. Raises
     ConfigError."""
     given = {} if given is True else given
+    if len(path) > _MAX_PATH:
+        raise ConfigError("announce: a path of at most %d characters" % _MAX_PATH)
     for key in given:
         if key not in ("address", "interface", "id"):
             raise ConfigError("announce: %s is not known; address, interface and id are" % key)
@@ -74,6 +79,7 @@ class Announcer:
         self._number = port
         self._log = log
         self._address = address
+        self._given = address is not None
         self._interface = interface
         self._id = id or _own_id()
         rows = ["v=1", "path=" + path, "id=" + self._id]
@@ -83,6 +89,9 @@ class Announcer:
         self._host = (("mcp-gw-" + self._id)[:40].encode(), b"local")
         self._renames = 0
         self._sock = None
+        self._open = False
+        self._said = None  # what was wrong
+        self._look = ticks_ms()  # when to look at our address the next time
         self._step = 0  # of the beginning: probes, then announcements
         self._due = None  # when to speak next, ticks in ms
         self._spoke = ticks_add(ticks_ms(), -_PAUSE_MS)
@@ -90,46 +99,74 @@ class Announcer:
         self.instance = self._label(name)
 
     def listen(self):
-        """Begin. A network that does not let us is said in the log, and that is all."""
-        try:
-            self._sock = _open(self._interface)
-        except (OSError, AttributeError) as e:
-            self._log("mdns: cannot announce: %s\n" % (str(e) or "no multicast here"))
-            return
-        watch(self._sock, self._ready)
-        self._begin()
+        """Begin. The network may not be there yet, and need not let us: the log says so."""
+        self._open = True
+        self._due = self._look = ticks_ms()
 
     def tick(self, now):
         """Now and then, with ticks in ms."""
-        if self._sock is None or self._due is None or ticks_diff(now, self._due) < 0:
+        if not self._open:
             return
+        if ticks_diff(now, self._look) >= 0:
+            self._look = ticks_add(now, _LOOK_MS)
+            self._moved(_own_address())
+        if self._due is None or ticks_diff(now, self._due) < 0:
+            return
+        self._due = None
+        try:
+            if self._sock is None:
+                self._sock = _open(self._interface)
+                watch(self._sock, self._ready)
+                self._begin()
+            self._speak(now)
+        except (OSError, AttributeError) as e:
+            self._later(now, str(e) or "no multicast here")
+
+    def close(self):
+        """Say goodbye."""
+        self._open = False
+        if self._sock is not None and self._address is not None and self._step >= _PROBES:
+            self._send(self.records(0))
+        self._let_go()
+
+    # Inside.
+
+    def _speak(self, now):
+        """Say what is due: the beginning's next words, or the records."""
         self._due = None
         if self._step < _PROBES:
             self._step += 1
             self._due = ticks_add(now, _PROBE_MS)
             self._send(self._probe)
-            return
-        if self._address is None:
-            self._address = _own_address()
-        if self._address is None:
-            self._log("mdns: cannot announce: this board's address is not known; give address=\n")
-            return
-        self._spoke = now
-        self._send(self.records(_TTL_S))
-        if self._step < _PROBES + _ANNOUNCEMENTS - 1:
-            self._step += 1
-            self._due = ticks_add(now, _PAUSE_MS)
+        elif self._address is None:
+            self._later(now, "this board's address is not known")
+        else:
+            self._spoke = now
+            self._send(self.records(_TTL_S))
+            if self._step < _PROBES + _ANNOUNCEMENTS - 1:
+                self._step += 1
+                self._due = ticks_add(now, _PAUSE_MS)
 
-    def close(self):
-        """Say goodbye."""
+    def _later(self, now, why):
+        """It cannot be done now."""
+        self._let_go()
+        self._due = ticks_add(now, _LOOK_MS)
+        if why != self._said:
+            self._said = why
+            self._log("mdns: cannot announce yet: %s\n" % why)
+
+    def _let_go(self):
         if self._sock is not None:
-            if self._address is not None and self._step >= _PROBES:
-                self._send(self.records(0))
             unwatch(self._sock)
             self._sock.close()
             self._sock = None
 
-    # Inside.
+    def _moved(self, address):
+        """The port says this is our address (str), or None."""
+        if not self._given and address is not None and address != self._address:
+            self._address = address
+            self._let_go()
+            self._due = ticks_ms()
 
     def _label(self, text):
         return text.encode()[:63]
@@ -172,18 +209,18 @@ class Announcer:
     def asked(self, data):
         """Whether a query (bytes) asks for something of ours. Raises Malformed."""
         at = 12
-        count = data[4] << 8 | data[5]
-        mine = (self.instance,) + _SERVICE
-        for _ in range(min(count, _MAX_QUESTIONS)):
+        mine, host = _lower((self.instance,) + _SERVICE), _lower(self._host)
+        for _ in range(min(data[4] << 8 | data[5], _MAX_QUESTIONS)):
             labels, at = read_name(data, at)
             kind = data[at] << 8 | data[at + 1]
             at += 4
-            any = kind == _ANY
-            if (
-                (labels in (_SERVICE, _KINDS) and (any or kind == _PTR))
-                or (labels == _lower(mine) and (any or kind == _SRV or kind == _TXT))
-                or (labels == _lower(self._host) and (any or kind == _A))
-            ):
+            if labels in (_SERVICE, _KINDS):
+                wanted = (_ANY, _PTR)
+            elif labels == mine:
+                wanted = (_ANY, _SRV, _TXT)
+            else:
+                wanted = (_ANY, _A) if labels == host else ()
+            if kind in wanted:
                 return True
         return False
 

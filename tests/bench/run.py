@@ -1,7 +1,7 @@
 """`make bench`: what the gateway costs, and how it compares with the official SDKs.
 
 Words on the command line choose sections: pico, models, classic, language, model_tools, tokenizer,
-host, sdks. Exit code 1 if a budget is exceeded or a target missed.
+host, pi, sdks. Exit code 1 if a budget is exceeded or a target missed.
 """
 
 import sys
@@ -18,6 +18,7 @@ import host  # noqa: E402
 import language  # noqa: E402
 import model_tools  # noqa: E402
 import models  # noqa: E402
+import pi  # noqa: E402
 import pico  # noqa: E402
 import sdks  # noqa: E402
 import tokenizer  # noqa: E402
@@ -30,6 +31,7 @@ SECTIONS = (
     ("models as tools, on the emulated Pico", model_tools),
     ("tokenizer: the emulated Pico, then the wall clock of this machine", tokenizer),
     ("wall clock of this machine, the board emulated", host),
+    ("the paired gateway beside a FastMCP proxy: wall clock of this machine", pi),
 )
 
 

@@ -88,6 +88,14 @@ def test_a_configuration_is_in_force_and_can_be_read_back(sim, app, toml):
     assert state(sim) == found
     out, _ = mcpgw(sim, "config", "show")
     assert compiled.check_text(out) == compiled.check_text(TOML)
+    out, _ = mcpgw(sim, "config", "remove")
+    assert "the configuration is removed" in out
+    assert state(sim)["name"] == "mcpgw"
+    _, err = mcpgw(sim, "config", "show", code=1)
+    assert "no configuration" in err
+    out, _ = mcpgw(sim, "config", "remove")
+    assert "no configuration was deployed" in out
+    assert "edge" not in targets.run(sim, "import os\nprint(os.listdir('/'))")
 
 
 def test_what_the_app_says_goes_before(sim, tmp_path, toml):
@@ -99,25 +107,21 @@ def test_what_the_app_says_goes_before(sim, tmp_path, toml):
 
 
 def test_a_damaged_file_is_told_and_the_board_serves_without_it(sim, app, toml):
-    mcpgw(sim, "deploy", app, "--config", toml)
-    for damage in (
-        "data[20] ^= 4",
-        "data = data + b' ' * 5000",
-    ):
-        targets.run(
-            sim,
-            f"f = open({PATH!r}, 'rb')\ndata = bytearray(f.read())\nf.close()\n{damage}\n"
-            f"f = open({PATH!r}, 'wb')\nf.write(data)\nf.close()",
-        )
-        sim.restart()
-        with talking(sim) as wire:
-            found = wire.call("state")["structuredContent"]
-            assert (found["name"], found["depth"], found["queue"]) == ("mcpgw", 32, False)
-        assert_logged(sim, "/mcp-edge.json cannot be used: ")
-        _, err = mcpgw(sim, "config", "show", code=1)
-        assert "/mcp-edge.json on the board cannot be used" in err and "remove" in err
-        mcpgw(sim, "deploy", "--config", toml)
-        assert state(sim)["name"] == "bed2"
+    mcpgw(sim, "deploy", app, "--config", toml, "--no-run")
+    targets.run(
+        sim,
+        f"f = open({PATH!r}, 'r+b')\nf.seek(20)\nbyte = f.read(1)[0]\nf.seek(20)\n"
+        "f.write(bytes([byte ^ 4]))\nf.close()",
+    )
+    sim.restart()
+    with talking(sim) as wire:
+        found = wire.call("state")["structuredContent"]
+        assert (found["name"], found["depth"], found["queue"]) == ("mcpgw", 32, False)
+    assert_logged(sim, "/mcp-edge.json cannot be used: ")
+    _, err = mcpgw(sim, "config", "show", code=1)
+    assert "/mcp-edge.json on the board cannot be used" in err and "remove" in err
+    mcpgw(sim, "deploy", "--config", toml)
+    assert state(sim)["name"] == "bed2"
 
 
 def assert_logged(sim, text):
@@ -132,19 +136,6 @@ def assert_logged(sim, text):
             return text in heard.decode(errors="replace")
 
         until(told, lambda: heard[-2000:])
-
-
-def test_remove_leaves_the_board_as_it_was(sim, app, toml):
-    mcpgw(sim, "deploy", app, "--config", toml)
-    out, _ = mcpgw(sim, "config", "remove")
-    assert "the configuration is removed" in out
-    assert state(sim)["name"] == "mcpgw"
-    _, err = mcpgw(sim, "config", "show", code=1)
-    assert "no configuration" in err
-    out, _ = mcpgw(sim, "config", "remove")
-    assert "no configuration was deployed" in out
-    listed = targets.run(sim, "import os\nprint(os.listdir('/'))")
-    assert "edge" not in listed
 
 
 def test_what_the_board_cannot_do_is_refused_before_anything_is_written(sim, app, tmp_path):

@@ -183,7 +183,7 @@ def test_heap_free_while_serving_and_forwarding(tmp_path):
                     result = await client.call_tool("heap", {})
                     figures.append(result.structured_content)
 
-                assert len((await client.list_tools()).tools) == 6
+                assert len((await client.list_tools()).tools) == 9
                 await measure()
                 for i in range(soak.count(150, 1000)):
                     result = await client.call_tool("office_forecast", {"place": f"{i:04}"})

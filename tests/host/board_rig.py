@@ -5,11 +5,17 @@ import contextlib
 import re
 import socket
 import subprocess
+import sys
 import threading
 
 import targets
+from mcpgw.pi.pairing import Pairing
+from mcpgw.pi.store import Store
 from pi_rig import MCPGW, Process, environment
 from waiting import PATIENCE_S, ReservedPort, until
+
+# Rests that are shorter than they are by default, in [discovery], where a rig leaves off.
+QUICK = "grace_s = 0.3\nlook_s = 0.3\n"
 
 HEAD = """
 import sys
@@ -51,6 +57,10 @@ def status():
 @gw.resource("board://pin/{{n}}", "One pin", n=Param(str, "which"))
 def pin(n):
     return {{"pin": n}}
+
+@gw.resource("board://door/{{side}}", "A door", side=Param(str, "", enum=["north", "south"]))
+def door(side):
+    return side
 
 @gw.prompt("Ask about it", topic=Param(str, "what about"))
 def ask(topic):
@@ -124,16 +134,17 @@ class LinkBoard:
 
 
 class UnixBoard(Process):
-    """A program on the unix build."""
+    """A program on the unix build, or on CPython."""
 
-    def __init__(self, folder, label, text):
-        self._folder, self._label = folder, label
+    def __init__(self, folder, label, text, interpreter="micropython"):
+        self._folder, self._label, self._interpreter = folder, label, interpreter
         self._program = folder / f"{label}.py"
         self._program.write_text(text)
         self.start()
 
     def start(self):
-        command = [targets.firmware("unix"), self._program]
+        cpython = self._interpreter == "cpython"
+        command = [sys.executable if cpython else targets.firmware("unix"), self._program]
         super().__init__(self._folder, self._label, command, env=board_environment())
 
     def wait_said(self, text):
@@ -177,6 +188,16 @@ class DialBoard(UnixBoard):
             f"file={str(folder / (label + '.json'))!r}{options and ', ' + options}))"
         )
         super().__init__(folder, label, app(name, run, more))
+
+
+def codes(pi, count):
+    """So many pairing codes, without the half second that a command takes to start."""
+    store = Store(pi.store, check=False)
+    try:
+        pairing = Pairing(store)
+        return [pairing.new() for _ in range(count)]
+    finally:
+        store.close()
 
 
 def new_code(pi, *options):

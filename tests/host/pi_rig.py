@@ -187,9 +187,8 @@ class Pi(Process):
             fields["Mcp-Name"] = name
         if token:
             fields["Authorization"] = f"Bearer {token}"
-        answer = httpx.post(
-            self.address + "/mcp", json=row, headers=fields, timeout=PATIENCE_S, **options
-        )
+        options = {"timeout": PATIENCE_S, **options}
+        answer = httpx.post(self.address + "/mcp", json=row, headers=fields, **options)
         if answer.headers["content-type"].startswith("text/event-stream"):
             events = re.findall(r"^data: (.+)$", answer.text, re.MULTILINE)
             return json.loads(events[-1])

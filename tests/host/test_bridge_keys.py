@@ -87,15 +87,28 @@ def test_not_sent_and_never_answered(store):
     assert store.begin("pi", KEY, "add")[0] == LOST
 
 
-def test_old_rows_go_and_recent_ones_stay(store, clock):
+def test_old_rows_go_and_recent_ones_stay(store, clock, monkeypatch):
+    monkeypatch.setattr(keys, "KEEP_ROWS", 1)
     store.begin("pi", KEY, "add")
     store.finish("pi", KEY, True, b"{}")
     clock.now += KEEP_S - 1
     store.prune()
     assert store.begin("pi", KEY, "add")[0] == DONE
     clock.now += 2
+    store.begin("pi", KEY[::-1], "add")
     store.prune()
     assert store.begin("pi", KEY, "add")[0] == NEW
+    assert store.begin("pi", KEY[::-1], "add")[0] == BUSY
+
+
+def test_a_clock_that_jumps_ahead_forgets_nothing(store, clock):
+    store.begin("pi", KEY, "add")
+    store.finish("pi", KEY, True, b"{}")
+    clock.now += 12 * 365 * 86400
+    store.prune()
+    store.begin("pi", KEY[::-1], "add")
+    store.prune()
+    assert store.begin("pi", KEY, "add")[0] == DONE
 
 
 def test_one_of_many_threads_gets_the_key(store, tmp_path, clock):

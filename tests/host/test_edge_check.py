@@ -7,8 +7,10 @@ import tomllib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcpgw import UserError
 from mcpgw.cli import main
 from mcpgw.edge import compiled, fields, places, table
+from mcpgw.edge.onboard import EdgeFiles
 from targets import ROOT
 
 from mcp_gw import edge
@@ -58,9 +60,15 @@ WRONG = [
     ("[upstreams.pi]\nqueueable = 'log'", 2, "must be a list of texts, not text"),
     ("[upstreams.pi]\nqueueable = [1]", 2, "must be a list of texts, not a list"),
     ("[upstreams.pi]\noffers = ['tool']", 2, "did you mean tools?"),
-    ("[queue]\nbytes = 16384", 2, "is not for flash"),
+    ("[upstreams.a.queueable.set]\nprio = 2", 2, "has no key prio, did you mean priority?"),
+    ("[upstreams.a.queueable.set]\npolicy = 'latest'", 2, "needs a key"),
+    ("[upstreams.a.queueable]\nset = 3", 2, "upstreams.a.queueable.set is a section"),
+    ("[queue]\nbytes = 16384", 2, "bytes in [queue] is not for device flash"),
+    ("[queue]\ndevice = 'spi'", 2, "device spi in [queue] needs a cs"),
+    ("[queue]\ndevice = 'spi'\ncs = 256", 3, "cs in [queue] must be from 0 to 255, not 256"),
+    ("[queue]\ndevice = 'spi'\ncs = true", 3, "a pin's number, or its name in quotes, not true"),
     ("[queue]\ndevice = 'ram'\nbytes = 16385", 3, "multiple of 4096"),
-    ("[queue]\ndevice = 'file'\n", 1, "path in [queue] go together"),
+    ("[queue]\ndevice = 'file'\n", 2, "device file in [queue] needs a path"),
     ("[time]\nsntp = 'a'", 2, "must be a list of texts, not text"),
     ("[time]\nsntp = ['http://a']", 2, "a host name or an address"),
     ("[time]\nevery_s = 5", 2, "from 64 to"),
@@ -158,6 +166,8 @@ def test_the_example_has_every_key_and_survives_the_way_to_a_board_and_back():
     for section, (_, known, _) in table.SECTIONS.items():
         rows = found[section].values() if section in table.NAMED else [found[section]]
         have = {key for row in rows for key in row}
+        if section == "queue":
+            have |= set(compiled._DEVICES["spi"][0])  # one device at a time
         missing = set(known) - have
         # Settings are many; of the rest the example shows all.
         assert section == "settings" or not missing, (section, missing)
@@ -315,6 +325,44 @@ def test_config_check(capsys, tmp_path):
     first, second, last = err.splitlines()
     assert code == 1 and first == f"{path}:2: [board] has no key nam, did you mean name?"
     assert second.startswith(f"{path}:4: max_depth") and last == f"mcpgw: {path}: 2 errors"
+
+
+def test_config_check_looks_at_the_sections_of_the_pi_too(capsys, tmp_path):
+    path = tmp_path / "mcp-edge.toml"
+    path.write_text("[pi]\nname = 'hall'\n\n[board]\nname = 'bed'\n[dial]\nport = 8444\n")
+    code, out, err = mcpgw(capsys, "config", "check", path)
+    assert code == 0 and out.endswith("on a board; of the Pi: pi, dial)\n"), err
+    path.write_text("[board]\nname = 'bed'\n[pi]\nnam = 'hall'\n")
+    code, out, err = mcpgw(capsys, "config", "check", path)
+    assert code == 1 and f"{path}:4: pi.nam: is not known here; did you mean name?" in err
+
+
+class Remote:
+    """A board that says this of itself."""
+
+    port = "COM9"
+
+    def __init__(self, **about):
+        self._about = {"mcp_gw": "0.1.0", "edge": True, "network": False, "wifi": False, **about}
+
+    def exec(self, code):
+        """It does."""
+
+    def ask(self, expression):
+        return self._about if expression == "about()" else None
+
+
+def test_boards_that_cannot_be_configured():
+    with pytest.raises(UserError, match=r"COM9 has no mcp_gw: flash its firmware first"):
+        EdgeFiles(Remote(mcp_gw=None))
+    with pytest.raises(UserError, match=r"mcp_gw 0\.0\.9 on COM9 is too old"):
+        EdgeFiles(Remote(mcp_gw="0.0.9", edge=False))
+    files = EdgeFiles(Remote(network=True))
+    files.fit(compiled.check_text("[time]\nsntp = ['10.0.0.1']"))
+    with pytest.raises(UserError, match=r"no Wi-Fi, which \[wifi\] would need"):
+        files.fit({"wifi": {"ssid": "s"}})
+    with pytest.raises(UserError, match=r"no network, which \[time\] would need"):
+        EdgeFiles(Remote()).fit({"time": {"sntp": ["10.0.0.1"]}})
 
 
 def test_the_board_reads_no_more_and_no_less():

@@ -16,7 +16,7 @@ import targets
 from mcpgw.edge import compiled, table
 from waiting import PATIENCE_S, ReservedPort, until
 
-from mcp_gw import auth, edge, tls_server
+from mcp_gw import auth, edge, edge_network, tls_server
 from mcp_gw.gateway import Gateway
 from mcp_gw.route.http_upstream import HttpUpstream
 from mcp_gw.transports.dial import Dial
@@ -280,7 +280,7 @@ def test_the_board_has_a_place_for_every_key():
     upstream = parameters(Gateway.upstream, HttpUpstream.__init__)
     assert set(table.UPSTREAM) - {"token"} <= upstream
     assert set(table.DIAL_OUT) <= parameters(Dial.__init__)
-    source = inspect.getsource(edge)
+    source = inspect.getsource(edge) + inspect.getsource(edge_network)
     for section in ("board", "queue", "time"):
         for key in set(dict(table.SECTIONS[section][1])) - {"id", "every_s"}:
             assert f'"{key}"' in source, (section, key)

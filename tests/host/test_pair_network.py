@@ -1,12 +1,17 @@
 """What `mcpgw pair` writes for a board with a network: the unix build dials in with it."""
 
 import contextlib
+import inspect
 import subprocess
+from ipaddress import ip_address
 
 import pytest
 import rig
 import targets
-from mcpgw import UserError
+from authority import CA
+from board_rig import text_of
+from cryptography import x509
+from mcpgw import UserError, pair
 from mcpgw.edge import compiled, pairing
 from mcpgw.pi.store import digest
 from pi_rig import Pi, mcpgw
@@ -105,8 +110,29 @@ def test_a_board_dials_in_with_the_token_of_its_pairing(pi, here, tmp_path):
     with board(tmp_path, plan.sections) as log:
         up(pi, log)
         assert "the Pi calls this board greenhouse" in log.read_text()
+        until(lambda: "result" in pi.call("greenhouse_upstreams", {}), pi.output)
+        assert text_of(pi.call("greenhouse_upstreams", {})) == '["pi"]'
     undo()
     assert not here._store.tokens() and not here.knows("greenhouse")
+
+
+def test_a_board_trusts_the_pi_that_it_was_paired_with(tmp_path):
+    authority = CA(tmp_path, "home")
+    certificate, key = authority.issue("pi", [x509.IPAddress(ip_address("127.0.0.1"))])
+    reserved = ReservedPort()
+    dial = f'[dial]\nhost = "127.0.0.1"\nport = {reserved.number}\n'
+    pi = Pi(tmp_path, dial + f'certificate = "{certificate}"\nkey = "{key}"\n')
+    try:
+        with contextlib.closing(pairing.Here(pi.config, "127.0.0.1", authority.path)) as side:
+            plan = side.plan(found(), wanted())
+            side.write(plan)
+        for name, data in plan.files.items():
+            (tmp_path / name).write_bytes(data)
+        with board(tmp_path, plan.sections) as log:
+            up(pi, log)
+    finally:
+        pi.close()
+        reserved.close()
 
 
 def test_a_token_that_was_taken_back_lets_nobody_in(pi, here, tmp_path):
@@ -141,6 +167,22 @@ def test_wifi_is_asked_for_and_written(here):
         here.plan(found(wifi=True), wanted(ssid="g" * 33))
     with pytest.raises(UserError, match="no Wi-Fi"):
         here.plan(found(), wanted(ssid="garden"))
+
+
+def test_the_password_is_read_and_never_an_option(tmp_path, monkeypatch):
+    monkeypatch.delenv("MCPGW_WIFI_PASSWORD", raising=False)
+    file = tmp_path / "password"
+    file.write_text("from the file\n")
+    assert pair._password("garden", file) == "from the file"
+    with pytest.raises(UserError, match="cannot be read"):
+        pair._password("garden", tmp_path / "none")
+    monkeypatch.setattr("sys.stdin", open(file))  # noqa: SIM115 (nobody is there to ask)
+    with pytest.raises(UserError, match="password of garden is not known: --password-file"):
+        pair._password("garden", None)
+    monkeypatch.setenv("MCPGW_WIFI_PASSWORD", "from the environment")
+    assert pair._password("garden", None) == "from the environment"
+    options = {name for name in inspect.signature(pair.pair).parameters if "password" in name}
+    assert options == {"password_file"}
 
 
 def test_the_same_board_keeps_its_name_and_another_needs_one_of_its_own(here):

@@ -116,7 +116,7 @@ def test_names_that_are_taken_and_what_cannot_be(sim, pi, tmp_path):
     assert known(pi) == [("greenhouse", "usb:1234", "serial", "elsewhere")]
 
 
-def test_a_paired_board_is_served_by_the_pi(sim, pi):
+def test_a_paired_board_is_served_by_the_pi(sim, pi, monkeypatch):
     """Paired while the service runs, with a port that no scan finds: its tools are there."""
     reserved = ReservedPort()
     pi.write_text(f"{pi.read_text()}port = {reserved.number}\n[discovery]\nserial = false\n")
@@ -127,6 +127,21 @@ def test_a_paired_board_is_served_by_the_pi(sim, pi):
         until(lambda: "board greenhouse is there" in service.output(), service.output)
         out = pi_command("boards", "--config", pi)
         assert "greenhouse  up" in out and str(sim.port) in out
+        # The service has the port now, and lends it.
+        _, err = mcpgw(sim, "pair", "--config", pi, "--yes", code=1)
+        assert "paired already" in err
+        monkeypatch.setenv("MCPGW_PI_CONFIG", str(pi))
+        out, _ = mcpgw(sim, "config", "show")
+        assert "[upstreams.pi]" in out
+        seen = service.output().count("board greenhouse is there")
+        assert "another mcpgw works on it" in service.output()
+        until(
+            lambda: (
+                service.output().count("board greenhouse is there") > seen
+                or "greenhouse  up" in pi_command("boards", "--config", pi)
+            ),
+            service.output,
+        )
     finally:
         service.close()
         reserved.close()

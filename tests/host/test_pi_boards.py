@@ -8,7 +8,7 @@ import time
 import anyio
 import httpx
 import pytest
-from board_rig import HttpBoard, LinkBoard, text_of
+from board_rig import QUICK, HttpBoard, LinkBoard, text_of
 from http_program import sdk_client
 from pi_rig import META, VERSION, Pi, SDKServer, mcpgw, server_table
 from waiting import PATIENCE_S, until
@@ -44,16 +44,18 @@ def setting(tmp_path_factory):
     office = SDKServer(folder)
     house = LinkBoard(folder, "house", hello="twin", more=USES_PI)
     shed = LinkBoard(folder, "shed", hello="twin")
+    far = LinkBoard(folder, "house_far")
     roof = HttpBoard(folder, "roof")
-    config = server_table("office", url=office.url)
+    config = QUICK + server_table("office", url=office.url)
     config += board_table("house", port=house.port)
     config += board_table("shed", port=shed.port)
+    config += board_table("house_far", port=far.port)
     config += board_table("roof", url=roof.url)
     pi = Pi(folder, config)
     pi.house, pi.shed, pi.roof, pi.office = house, shed, roof, office
     pi.up("house", "shed", "roof", "office")
     yield pi
-    for one in (pi, house, shed, roof, office):
+    for one in (pi, house, shed, far, roof, office):
         one.close()
 
 
@@ -118,6 +120,23 @@ def test_resources_of_one_uri_are_told_apart(setting):
         # A link in a tool's result leads to where it can be read.
         (block,) = setting.call(f"{name}_link")["result"]["content"]
         assert block["uri"] == f"board://{name}/status"
+
+
+def test_completion_is_asked_of_the_board(setting):
+    for name in ("house", "roof"):
+        ref = {"type": "ref/resource", "uri": f"board://{name}/door/{{side}}"}
+        params = {"ref": ref, "argument": {"name": "side", "value": "no"}}
+        answer = setting.request("completion/complete", params)
+        assert answer["result"]["completion"]["values"] == ["north"]
+
+
+def test_names_that_fall_together(setting):
+    """The tool `far_add` of the board `house`, and `add` of the board `house_far`."""
+    until(lambda: len([name for name in names(setting) if name.startswith("house_far_add")]) == 2)
+    (hashed,) = {name for name in names(setting) if name.startswith("house_far_add_")}
+    answers = [text_of(setting.call(name, {"a": 1, "b": 2})) for name in ("house_far_add", hashed)]
+    assert answers == ["3", "3"]
+    assert text_of(setting.call("house_far_who")) == "house_far"
 
 
 def test_a_board_calls_servers_behind_the_gateway_and_sees_no_boards(setting):

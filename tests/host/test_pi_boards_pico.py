@@ -1,13 +1,11 @@
 """The full story on real firmware: an official client, `mcpgw pi`, and the emulated RP2040 on a
 pty; unplugged and plugged in again."""
 
-import shutil
-
 import anyio
 import pytest
 import rig
 import targets
-from board_rig import text_of
+from board_rig import QUICK, text_of
 from http_program import sdk_client
 from mcpgw.sim import PicoSim
 from pi_rig import Pi, SDKServer, mcpgw, server_table
@@ -40,15 +38,16 @@ gw.run()
 
 
 @pytest.fixture
-def setting(tmp_path, used_flash):
-    flash = shutil.copy(used_flash, tmp_path / "flash.img")
+def setting(tmp_path):
     office = SDKServer(tmp_path)
     link = tmp_path / "ttyACM0"
-    pico = PicoSim(targets.firmware("pico"), flash=flash, link=link, adc={1: 1720})
+    pico = PicoSim(
+        targets.firmware("pico"), flash=tmp_path / "flash.img", link=link, adc={1: 1720}
+    )
     pico.start()
     rig.put(targets.BoardTarget("pico", pico), MAIN)
     pico.restart()
-    config = server_table("office", url=office.url)
+    config = QUICK + server_table("office", url=office.url)
     config += server_table("greenhouse", port=str(link)).replace("[servers.", "[boards.")
     pi = Pi(tmp_path, config)
     pi.pico, pi.office = pico, office
@@ -56,15 +55,6 @@ def setting(tmp_path, used_flash):
     pi.close()
     pico.stop()
     office.close()
-
-
-@pytest.fixture(scope="session")
-def used_flash(tmp_path_factory):
-    """A flash image on which the firmware has booted once and made its file system."""
-    flash = tmp_path_factory.mktemp("flash") / "flash.img"
-    with PicoSim(targets.firmware("pico"), flash=flash) as sim:
-        targets.run(sim, "print('booted')")
-    return flash
 
 
 def names(pi):

@@ -5,7 +5,7 @@ import contextlib
 import re
 
 import httpx
-from board_rig import UnixBoard, app, new_code, text_of
+from board_rig import UnixBoard, app, codes, text_of
 from pi_rig import META, VERSION, Pi, SDKServer, server_table
 from waiting import ReservedPort, until
 
@@ -67,7 +67,10 @@ def test_what_boards_kept_is_executed_once(tmp_path):
         pi.up("office")
         until(lambda: "boards may dial in" in pi.output(), pi.output)
         names = [f"n{i}" for i in range(BOARDS)]
-        nodes = [Node(tmp_path, name, entry.number, new_code(pi)) for name in names]
+        nodes = [
+            Node(tmp_path, name, entry.number, code)
+            for name, code in zip(names, codes(pi, BOARDS), strict=True)
+        ]
         pi.up(*names)
         pi.kill()
         wanted = set()

@@ -10,6 +10,7 @@ import threading
 import pytest
 import soak
 from board_rig import DialBoard, UnixBoard, app
+from http_program import INTERPRETERS
 from mcpgw.bridge.log import Log
 from mcpgw.pi import dial_in, pairing
 from mcpgw.pi.config import Dial
@@ -168,7 +169,8 @@ ANSWERS = {
 }
 
 
-def test_a_board_that_dialed_somebody_else(tmp_path):
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_a_board_that_dialed_somebody_else(tmp_path, interpreter):
     """Whatever answers, the board says why, tries again and serves its other ports meanwhile."""
     due = list(ANSWERS.values())
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -177,7 +179,7 @@ def test_a_board_that_dialed_somebody_else(tmp_path):
         quick = "from mcp_gw.transports.dial import Dial\n"
         quick += "Dial.FIRST_PAUSE_MS = Dial.LAST_PAUSE_MS = 20\n"
         text = app("kiln", _run(port, tmp_path)).replace("import sys\n", "import sys\n" + quick)
-        board = UnixBoard(tmp_path, "kiln", text)
+        board = UnixBoard(tmp_path, "kiln", text, interpreter)
         try:
             listener.settimeout(PATIENCE_S)
             for answer in due:

@@ -317,3 +317,35 @@ def test_a_full_disk_while_it_runs(tmp_path):
     finally:
         pi.close()
         office.close()
+
+
+def test_https(tmp_path):
+    """With a certificate of a private authority; one that does not fit its key is said so."""
+    import ssl
+
+    from authority import CA, LOCAL
+
+    authority = CA(tmp_path, "home")
+    certificate, key = authority.issue("pi", LOCAL)
+    tables = f'certificate = "{certificate}"\nkey = "{key}"'
+    pi = Pi(tmp_path, pi=tables)
+    try:
+        context = ssl.create_default_context(cafile=str(authority.path))
+        url = f"https://localhost:{pi.port}/health"
+        assert httpx.get(url, verify=context).json()["status"] == "ok"
+        assert "it runs: ok" in mcpgw("pi", "status", "--config", pi.config)
+        assert f"serves at https://127.0.0.1:{pi.port}/mcp" in pi.output()
+        pi.stop()
+        other = authority.issue("other", LOCAL)[1]
+        pi.config.write_text(pi.config.read_text().replace(str(key), str(other)))
+        done = subprocess.run(
+            [*MCPGW, "pi", "--config", pi.config],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert "cannot be used" in done.stderr
+    finally:
+        pi.close()

@@ -5,14 +5,14 @@ import socket
 import struct
 
 import pytest
-from board_rig import HttpBoard, text_of
+from board_rig import QUICK, HttpBoard, text_of
 from mcpgw.pi.mdns_browser import _described
 from pi_rig import Pi
 from waiting import until
 from zeroconf import ServiceInfo
 
 GROUP = "224.0.0.251"
-CONFIG = 'mdns = true\ninterfaces = ["127.0.0.1"]\n'
+CONFIG = QUICK + 'mdns = true\ninterfaces = ["127.0.0.1"]\n'
 
 
 def _multicast_works():

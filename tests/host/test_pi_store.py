@@ -29,7 +29,7 @@ def test_it_survives_kills_at_random_moments(path, seed):
     """What was said to be durable is there, and nothing was begun that a restart does not know."""
     dice = random.Random(seed)
     began, done, tokens = set(), set(), {}
-    for round in range(count(20, 200)):
+    for round in range(count(15, 200)):
         worker = subprocess.Popen(
             [sys.executable, str(HERE / "pi_store_worker.py"), str(path)],
             stdout=subprocess.PIPE,
@@ -85,6 +85,17 @@ def test_tokens(path):
     assert [row[:3] for row in store.tokens()] == [("greenhouse", CLIENT, digest(other))]
     assert store.remove_token("greenhouse") and not store.remove_token("greenhouse")
     assert os.stat(path).st_mode & 0o777 == 0o600
+    store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_service(path):
+    path.parent.mkdir()
+    os.chown(path.parent, 1234, 1234)
+    store = Store(path)
+    store.add_token("greenhouse", BOARD)
+    for file in path.parent.iterdir():
+        assert file.stat().st_uid == 1234, file
     store.close()
 
 
@@ -241,6 +252,9 @@ def test_tokens_on_the_command_line(tmp_path):
     config = tmp_path / "mcp-edge.toml"
     said = mcpgw("pi", "init", "--config", config, XDG_STATE_HOME=str(tmp_path / "s"))
     assert f"wrote {config}" in said and "token of client" in said
+    usual = mcpgw("pi", "init", XDG_CONFIG_HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "s"))
+    assert f"wrote {tmp_path / 'mcpgw' / 'mcp-edge.toml'}" in usual
+    assert "client keeps the token that it has" in usual
     again = mcpgw("pi", "init", "--config", config, check=False)
     assert again.returncode == 1 and "is there already" in again.stderr
 

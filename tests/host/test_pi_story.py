@@ -109,6 +109,10 @@ def test_what_was_queued_while_the_gateway_was_away_is_delivered_once(board, pi,
     assert marks(office) == list(range(len(ids)))
     for i, id in enumerate(ids):
         assert f"marked {i}" in json.dumps(board.status(id))
+    headers = {"Authorization": f"Bearer {pi.token}"}
+    said = httpx.get(pi.address + "/metrics", headers=headers).text
+    (batches,) = re.findall(r"^mcpgw_pi_batches_total (\S+)$", said, re.MULTILINE)
+    assert 0 < float(batches) < len(ids), said  # several in one request
 
 
 def done(board, id):

@@ -49,8 +49,10 @@ class Cable:
                 copies = 0
                 self._world.counts["lines lost"] += 1
             elif dice < self.loss + self.repeat:
-                copies = 2
-                self._world.counts["lines repeated"] += 1
+                # What carries no key is not safe from that, and promises nothing.
+                if way or b'"tools/call"' not in line or b'"mcp-gw/key"' in line:
+                    copies = 2
+                    self._world.counts["lines repeated"] += 1
             elif dice < self.loss + self.repeat + self.damage:
                 at = rng.randrange(len(line))
                 line = line[:at] + bytes([line[at] ^ 1 << rng.randrange(8)]) + line[at + 1 :]

@@ -6,10 +6,14 @@ import asyncio
 import builtins
 import contextlib
 import contextvars
+import functools
 import os
 import random
 import time
 import weakref
+
+import mcpgw.bridge.calls
+from mcpgw.bridge.disk import Disk
 
 import mcp_gw.clock
 import mcp_gw.compat
@@ -115,22 +119,38 @@ class Loop(asyncio.BaseEventLoop):
         self._clock_resolution = 1e-6
         self.set_task_factory(self._make_task)
         self.errors = []
-        self.set_exception_handler(lambda loop, context: self.errors.append(context))
+        self.set_exception_handler(Loop._failed)
+
+    def _failed(self, context):
+        self.errors.append(context)
+        self.stop()
 
     def time(self):
         return self.now
+
+    def call_soon(self, callback, *args, context=None):
+        handle = super().call_soon(callback, *args, context=context)
+        process = handle._context.get(_CURRENT)
+        if process is not None and not process.alive:
+            handle.cancel()  # somebody who lives has answered the dead
+        return handle
 
     def _process_events(self, events):
         pass
 
     def _write_to_self(self):
-        pass
+        raise RuntimeError(
+            "a thread has work for the loop: it would not come at the same time again"
+        )
 
     def _make_task(self, loop, coroutine, context=None):
         task = asyncio.Task(coroutine, loop=loop, context=context)
         process = _CURRENT.get()
         if process is not None:
             process.tasks[task] = 1
+            if not process.alive:
+                task._log_destroy_pending = False
+                coroutine.close()
         return task
 
     def drop_handles(self, process):
@@ -157,6 +177,45 @@ class Loop(asyncio.BaseEventLoop):
             self._rng.uniform(0.0, 0.002),
             lambda: future.cancelled() or done(value),
         )
+
+
+class FakeDisk(Disk):
+    """Does in the loop, a while later, what the thread of a Disk does, in the same transactions.
+
+    rng: as of Loop.
+    """
+
+    def __init__(self, rng, together, name="disk"):
+        self._together = together
+        self._rng = rng
+        self._waiting = []
+        self._busy = False
+
+    def run(self, function, *args):
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting.append((function, args, loop, future))
+        if not self._busy:
+            self._busy = True
+            loop.call_later(self._rng.uniform(0.0, 0.002), self._sync, loop)
+        return future
+
+    def _sync(self, loop):
+        jobs, self._waiting = self._waiting, []
+        outcomes = self._outcomes([(job[0], job[1]) for job in jobs])
+        # A process may die when the work is done, before it knows.
+        loop.call_later(self._rng.uniform(0.0005, 0.004), self._told, loop, jobs, outcomes)
+
+    def _told(self, loop, jobs, outcomes):
+        for (_, _, _, future), (good, value) in zip(jobs, outcomes, strict=True):
+            if not future.done():
+                (future.set_result if good else future.set_exception)(value)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            loop.call_soon(self._sync, loop)
+
+    def close(self):
+        """Nothing is left: what uses it is killed."""
 
 
 @contextlib.contextmanager
@@ -189,6 +248,7 @@ def replaced(loop, seed, say):
         (mcp_gw.clock, "HAS_STDERR", False),
         (mcp_gw.gateway, "HAS_STDERR", False),
         (mcp_gw.transports.serial, "HAS_STDERR", False),
+        (mcpgw.bridge.calls, "Disk", functools.partial(FakeDisk, random.Random(f"{seed}/keys"))),
         (os, "urandom", rng.randbytes),
         (random, "_urandom", rng.randbytes),
         (builtins, "print", printed),

@@ -18,8 +18,19 @@ _HOUR = 3600.0
 _DAY = 86400.0
 # Seconds without faults at the end of the last day, in which all that waits must get its outcome.
 CALM_S = 1800.0
-# How long the server's calls may wait.
-_EXPIRY_S = {"office": 6 * 3600, "lab": 30 * 3600}
+# By name of the server: seconds for which its calls may wait, for which it is up and down at a
+# time, on average.
+_SERVERS = {
+    "office": (6 * _HOUR, 6 * _HOUR, _HOUR),
+    "lab": (30 * _HOUR, 6 * _HOUR, _HOUR),
+    "archive": (11 * _DAY, 2 * _DAY, 7 * _DAY),
+}
+
+
+# Boards on one computer.
+_PER_HOST = 4
+# How often each is asked.
+_ASKED = ("office",) * 8 + ("lab",) * 8 + ("archive",)
 
 
 @dataclass
@@ -42,45 +53,62 @@ class Fleet:
     def __init__(self, settings, seed, folder, keep=None):
         self.settings = settings
         self.world = world = World(seed, keep)
-        self.ledger = ledger = Ledger(world, self._exact)
+        self.ledger = ledger = Ledger(world, self._exact, self._drops)
         self._rng = rng = world.stream("fleet")
-        self.servers = [Server(world, name, settings.loss, ledger.executed) for name in _EXPIRY_S]
+        self.servers = [Server(world, name, settings.loss, ledger.executed) for name in _SERVERS]
         self.boards = []
         self.hosts = []
+        self._dropping = set()
         self._jumpy = set()  # boards whose host's clock is wrong at times
         names = [f"board{n + 1}" for n in range(settings.boards)]
         self.cables = [Cable(world, f"cable{n + 1}", settings.loss) for n in range(len(names))]
-        for first in range(0, len(names), 8):
-            name = f"host{first // 8 + 1}"
-            cables = self.cables[first : first + 8]
+        for first in range(0, len(names), _PER_HOST):
+            name = f"host{first // _PER_HOST + 1}"
+            cables = self.cables[first : first + _PER_HOST]
             self.hosts.append(Host(world, name, folder / f"{name}.sqlite", self.servers, cables))
-            if first // 8 % 2:
-                self._jumpy.update(names[first : first + 8])
-        for name, cable in zip(names, self.cables, strict=True):
-            sectors = rng.choice((6, 8, 16, 16))
-            self.boards.append(Board(world, name, cable, ledger, _EXPIRY_S, sectors))
+            if first // _PER_HOST % 2:
+                self._jumpy.update(names[first : first + _PER_HOST])
+        for n, (name, cable) in enumerate(zip(names, self.cables, strict=True)):
+            sectors = rng.choice((6, 8, 16, 16, 32))
+            overflow = ("refuse", "drop")[n % 2]
+            if overflow == "drop":
+                self._dropping.add(name)
+            expiry_s = {server: int(row[0]) for server, row in _SERVERS.items()}
+            self.boards.append(Board(world, name, cable, ledger, expiry_s, sectors, overflow))
 
     def _exact(self, board):
         return board not in self._jumpy
 
+    def _drops(self, board):
+        return board in self._dropping
+
     def run(self, progress=lambda day: None):
         """Let it live; raises Broken. progress: function(day), called after each."""
         world = self.world
-        settings = self.settings
         with replaced(world.loop, world.seed, self._printed):
-            world.loop.call_soon(self._begin)
-            end = settings.days * _DAY
-            while world.now < end:
-                at = min(world.now + _DAY, end)
-                if settings.rests or at == end:
-                    world.run(at - CALM_S)
-                    world.loop.call_soon(self._calm_down)
-                world.run(at)
-                progress(world.now / _DAY)
-                world.calm = at == end
-            world.loop.call_soon(self._close)
-            world.run(world.now + 1)
+            try:
+                world.loop.call_soon(self._begin)
+                self._live(progress)
+                world.loop.call_soon(self._close)
+                world.run(world.now + 1)
+            finally:
+                for part in (*self.boards, *self.hosts):
+                    part.end()
+                world.end()
         return self
+
+    def _live(self, progress):
+        world = self.world
+        settings = self.settings
+        end = settings.days * _DAY
+        while world.now < end:
+            at = min(world.now + _DAY, end)
+            if settings.rests or at == end:
+                world.run(at - CALM_S)
+                world.loop.call_soon(self._calm_down)
+            world.run(at)
+            progress(world.now / _DAY)
+            world.calm = at == end
 
     def _printed(self, process, text):
         pass
@@ -104,7 +132,7 @@ class Fleet:
             self._later(12 * _HOUR, self._kill_host, host)
             self._later(_DAY, self._set_clock, host)
         for server in self.servers:
-            self._later(6 * _HOUR, self._server_fails, server)
+            self._later(_SERVERS[server.name][1], self._server_fails, server)
         for board, cable in zip(self.boards, self.cables, strict=True):
             board.start()
             self._later(_HOUR, self._plug, cable)
@@ -122,7 +150,7 @@ class Fleet:
         else:
             cable.plug(True)
             flaps = self._rng.random() < 0.4
-            self._later(5.0 if flaps else 15 * 60, self._plug, cable)
+            self._later(5.0 if flaps else 8 * 60, self._plug, cable)
 
     def _power_fails(self, board):
         rng = self._rng
@@ -178,14 +206,15 @@ class Fleet:
 
     def _server_fails(self, server):
         server.set_up(not server.up)
-        self._later(6 * _HOUR if server.up else _HOUR, self._server_fails, server)
+        _, up_s, down_s = _SERVERS[server.name]
+        self._later(up_s if server.up else down_s, self._server_fails, server)
 
     def _call(self, board):
         rng = self._rng
         if board.on:
             for _ in range(rng.choice((1, 1, 1, 1, 1, 1, 1, 2, 3, 12))):
                 size = rng.choice((0, 20, 200, 1000, 2500))
-                board.call(rng.choice(list(_EXPIRY_S)), rng.choice(list(TOOLS)), size)
+                board.call(rng.choice(_ASKED), rng.choice(list(TOOLS)), size)
         self._later(_DAY / self.settings.calls, self._call, board)
 
     def _look(self, board):
@@ -225,9 +254,6 @@ class Fleet:
             board.look()
             for entry in self.ledger.waiting(board.name):
                 world.broken(board.name, f"{entry} has no outcome in the end")
-            board.power_off()
-        for host in self.hosts:
-            host.kill()
 
 
 def live(settings, seed, keep=None, progress=lambda day: None):

@@ -1,23 +1,28 @@
 """One board: the real gateway on flash that is cut, started again and again, and its clients."""
 
+import base64
 import builtins
 import json
 import re
+import zlib
+from contextlib import suppress
 
 from cable import BoardIO
 from office import TOOLS
 
+from mcp_gw.compat import ticks_ms
 from mcp_gw.gateway import Gateway
 from mcp_gw.protocol.revisions import BY_NAME, LATEST_LEGACY
 from mcp_gw.protocol.session import Session
 from mcp_gw.queue.nor_fault import FaultNor, PowerCut
 from mcp_gw.queue.nor_kept import RamNor
+from mcp_gw.route.queueable import Queueable
 from mcp_gw.transports.link import decode
 
 _KEY = re.compile(rb'"mcp-gw/key":"([^"]+)"')
-# Seconds between two looks of the gateway: while something is under way, while a host is there
-# and something waits, while one is there, and else.
-_BUSY, _WAITS, _THERE, _ALONE = 0.05, 0.5, 0.9, 30.0
+# Seconds between two looks of the gateway: while something is under way, while a host is there,
+# and else.
+_BUSY, _THERE, _ALONE = 0.05, 0.9, 30.0
 
 
 class Flash(FaultNor):
@@ -64,14 +69,17 @@ class Client:
 
 
 class Board:
-    """servers: dict of server's name -> expiry_s of calls to it; sectors: of its queue."""
+    """servers: dict of server's name -> expiry_s of calls to it; sectors: of its queue; overflow:
+    of its outbox.
+    """
 
-    def __init__(self, world, name, cable, ledger, servers, sectors):
+    def __init__(self, world, name, cable, ledger, servers, sectors, overflow):
         self.world = world
         self.name = name
         self._ledger = ledger
         self._cable = cable
         self._servers = servers
+        self._overflow = overflow
         self._rng = world.stream(f"board {name}")
         self.flash = Flash(sectors, self._rng.getrandbits(32), self._cut)
         self.process = None
@@ -103,19 +111,21 @@ class Board:
     def power_off(self):
         if self.on:
             self.world.note(self.name, "power off")
-            self._end()
+            self.end()
 
     def _cut(self):
         """The flash's power fails, in the middle of the gateway's work."""
         if self.on:
             self.world.note(self.name, f"power cut at flash operation {self.flash.operations}")
             self.world.counts["power cuts"] += 1
-            self._end()
+            self.end()
 
-    def _end(self):
-        self._cable.board = None
-        self.process.kill()
-        self._count_dropped()
+    def end(self):
+        """Nothing of it goes on."""
+        if self.on:
+            self._cable.board = None
+            self.process.kill()
+            self._count_dropped()
 
     def _count_dropped(self):
         outbox = self.gw and self.gw.upstreams and self.gw.upstreams.forwarder.outbox
@@ -126,10 +136,10 @@ class Board:
     def _start(self):
         self.gw = None
         gw = Gateway(self.name, max_message=8192, max_calls=8)
-        gw.queue(self.flash)
+        gw.queue(self.flash, overflow=self._overflow)
         for server, expiry_s in self._servers.items():
-            names = [name for name, (queueable, _) in TOOLS.items() if queueable]
-            gw.upstream(server, queueable=names, expiry_s=expiry_s)
+            waits = [_queueable(name, how) for name, how in TOOLS.items() if how.queueable]
+            gw.upstream(server, queueable=waits, expiry_s=expiry_s)
         gw.log_exception = self._failed
         self.gw = gw
         gw.open(BoardIO(self._cable, self.process, self._wake, self.sent))
@@ -143,6 +153,11 @@ class Board:
             except AssertionError as broken:
                 broken.__cause__ = e
 
+    def _run(self, function, *args):
+        """Call it as a part of the running gateway, during which power may fail."""
+        with suppress(PowerCut):
+            return self.process.run(function, *args)
+
     # Work.
 
     def _wake(self):
@@ -152,12 +167,10 @@ class Board:
 
     def _step(self):
         gw = self.gw
-        try:
-            while gw._ready(gw.ports[0]):
+        with suppress(PowerCut):
+            while gw.ready(gw.ports[0]):
                 pass
             gw._tick()
-        except PowerCut:
-            pass
         if self.on:
             self._timer = self.process.call_later(self._pace(), self._step)
 
@@ -165,33 +178,30 @@ class Board:
         hub = self.gw.upstreams
         if self.gw._work or any(up._pending for up in hub.router.upstreams.values()):
             return _BUSY
-        if not self.gw.ports[0].link.up:
-            return _ALONE
-        return _WAITS if hub.forwarder.outbox.pending else _THERE
+        return _THERE if self.gw.ports[0].link.up else _ALONE
 
     def sent(self, line):
         """A line of the board on its way to the host."""
         if line[:2] == b"\x1eu":
             _, lo, hi = decode(line, 0, len(line) - 1)
-            for key in _KEY.findall(line[lo:hi]):
-                self._ledger.wired(self.name, key.decode())
+            for key in _keys(line[lo:hi]):
+                self._ledger.wired(self.name, key)
 
     # Clients.
 
     def _take(self, port, method, params):
         row = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         message = json.dumps(row).encode()
-        try:
-            self.process.run(self.gw._tick)  # what its clocks show is not old
-            self.process.run(self.gw.dispatch.take, port, message, 0, len(message))
-        except PowerCut:
-            pass
+        self._run(self.gw._tick)  # what its clocks show is not old
+        if self.on:
+            self._run(self.gw.dispatch.take, port, message, 0, len(message))
         if self.on:
             self._wake()
 
     def call(self, server, tool, size):
-        entry = self._ledger.new(self.name, server, tool, self._servers[server], 1)
-        arguments = {"n": entry.n, "zone": entry.n % 3, "text": "r" * size}
+        zone = self._rng.randrange(2)
+        entry = self._ledger.new(self.name, server, tool, self._servers[server], zone)
+        arguments = {"n": [entry.n], "zone": zone, "text": "r" * size}
         self.world.note(self.name, f"{entry} is made")
         name = f"{server}_{tool}"
         self._take(Client(self, entry), "tools/call", {"name": name, "arguments": arguments})
@@ -200,7 +210,7 @@ class Board:
         error = message.get("error")
         if error and error["code"] not in (-32010, -32011, -32012):
             known = ["paper jam", "under way already"]
-            if not TOOLS[entry.tool][0]:
+            if not TOOLS[entry.tool].queueable:
                 known.append("unknown tool")  # its server was never reached in this start
             if not any(told in error["message"] for told in known):
                 self.world.broken(self.name, f"{entry}: {error}")
@@ -211,10 +221,7 @@ class Board:
         if not self.on:
             return
         self._count_dropped()
-        try:
-            self.process.run(self._look)
-        except PowerCut:
-            pass
+        self._run(self._look)
 
     def _look(self):
         for entry in self._ledger.waiting(self.name):
@@ -233,20 +240,34 @@ class Board:
         entry = self._rng.choice(waiting)
         outbox = self.gw.upstreams.forwarder.outbox
         entry.cancelled = True
-        try:
-            done = self.process.run(outbox.cancel, entry.id.encode())
-            self.world.note(self.name, f"{entry}: cancelling: {done}")
-        except PowerCut:
-            pass
+        done = self._run(outbox.cancel, entry.id.encode())
+        self.world.note(self.name, f"{entry}: cancelling: {done}")
 
     def hurry(self):
         """A client asks to sync."""
         if self.on:
-            now = self.process.run(_ticks)
-            self.gw.upstreams.forwarder.hurry(now)
+            self._run(lambda: self.gw.upstreams.forwarder.hurry(ticks_ms()))
 
 
-def _ticks():
-    from mcp_gw.compat import ticks_ms
+def _queueable(name, how):
+    if how.policy is None:
+        return Queueable(name, priority=how.priority)
+    merge = _merged if how.policy == "merge" else None
+    return Queueable(name, priority=how.priority, key="zone", policy=how.policy, merge=merge)
 
-    return ticks_ms()
+
+def _merged(old, new):
+    """One tally in place of two, as long as it does not get too long."""
+    both = old["n"] + new["n"]
+    return dict(new, n=both) if len(both) <= 5 else None
+
+
+def _keys(payload):
+    """Keys of the calls in a message to an upstream, in order."""
+    if b'"mcp-gw/deliver"' not in payload:
+        return [key.decode() for key in _KEY.findall(payload)]
+    params = json.loads(payload[payload.index(b"{") :])["params"]
+    calls = params.get("calls")
+    if calls is None:
+        calls = json.loads(zlib.decompress(base64.b64decode(params["deflate"]), -15))
+    return [call["key"] for call in calls]

@@ -16,6 +16,8 @@ from mcp_gw.transports import link
 
 _HELLO_S = 3.0
 _RX = 16384
+# What is offered to the boards of one host, by turns: batches, small ones, none.
+_DELIVER = ({"calls": 32, "deflate": True}, {"calls": 3}, None)
 
 
 class Host:
@@ -40,13 +42,17 @@ class Host:
 
     def kill(self):
         """SIGKILL: what SQLite has committed stays, nothing else does."""
-        if self.process is None or not self.process.alive:
-            return
-        self.process.kill()
-        for cable in self._cables:
-            cable.host = None
-        self.world.loop.call_soon(self._store.close)
-        self.world.note(self.name, "killed")
+        if self.process.alive:
+            self.world.note(self.name, "killed")
+            self.end()
+
+    def end(self):
+        """Nothing of it goes on."""
+        if self.process is not None and self.process.alive:
+            self.process.kill()
+            for cable in self._cables:
+                cable.host = None
+            self.world.loop.call_soon(self._store.close)
 
     def info(self, text):
         """As the bridge's Log."""
@@ -58,15 +64,22 @@ class Host:
         self._store = KeyStore(self._path, clock=self._unix)
         calls = Calls(self._store, self)
         upstreams = {server.name: Office(server) for server in self._servers}
-        ends = [Line(self, process, cable, upstreams, calls) for cable in self._cables]
+        ends = [
+            Line(self, process, cable, _DELIVER[n % len(_DELIVER)], upstreams, calls)
+            for n, cable in enumerate(self._cables)
+        ]
 
         def tell(_):
             for end in ends:
                 end.tell_states()
 
-        for upstream in upstreams.values():
+        for server in self._servers:
+            upstream = upstreams[server.name]
             upstream.on_state = tell
-            process.spawn(upstream.keep())
+            server.watchers[self.name] = lambda late, up=upstream: process.call_later(
+                late, up.look
+            )
+            process.call_later(1.0, upstream.look)
 
     def _unix(self):
         return self.world.unix() + self.clock_error
@@ -82,8 +95,9 @@ class Line:
     finding the port and rescuing boards from their prompt.
     """
 
-    def __init__(self, host, process, cable, upstreams, calls):
+    def __init__(self, host, process, cable, deliver, upstreams, calls):
         self._host = host
+        self._deliver_as = deliver
         self.process = process
         self._cable = cable
         self._upstreams = upstreams
@@ -118,6 +132,8 @@ class Line:
             "upstreams": list(self._upstreams),
             "by": "simulation",
         }
+        if self._deliver_as:
+            hello["deliver"] = self._deliver_as
         self._send(b"h", json.dumps(hello).encode())
         self.process.call_later(_HELLO_S, self._hello, plugged)
 

@@ -3,23 +3,34 @@
 import asyncio
 import contextvars
 import json
+from typing import NamedTuple
 
 from mcp_gw.errors import INTERNAL_ERROR, NoAnswer, Unavailable
 
+
+class Tool(NamedTuple):
+    """policy: of queued calls about the same zone, None: calls are about nothing in common."""
+
+    queueable: bool = True
+    idempotent: bool = False
+    priority: int = 1
+    policy: str | None = None
+
+
 TOOLS = {
-    # name: (queueable, idempotent)
-    "record": (True, False),
-    "notice": (True, False),
-    "set_target": (True, False),
-    "tally": (True, False),
-    "lookup": (True, True),
-    "ask": (False, False),
+    "record": Tool(),
+    "notice": Tool(priority=2),
+    "set_target": Tool(policy="latest"),
+    "tally": Tool(priority=0, policy="merge"),
+    "step": Tool(priority=2, policy="all"),
+    "lookup": Tool(priority=0, idempotent=True),
+    "ask": Tool(queueable=False),
 }
 
 
 class Server:
-    """One remote MCP server. on_call: function(server name, tool, arguments, key), told of each
-    execution.
+    """One remote MCP server. on_call: function(server, tool, arguments, key), told of what it
+    carries out.
     """
 
     def __init__(self, world, name, loss, on_call):
@@ -31,12 +42,15 @@ class Server:
         self._on_call = on_call
         self._rng = world.stream(f"server {name}")
         self._deaths = 0
+        self.watchers = {}  # host's name -> function(), called some time after it went up or down
 
     def set_up(self, up):
         if up != self.up:
             self.up = up
             self._deaths += not up
             self.world.note(self.name, "up" if up else "down")
+            for watcher in self.watchers.values():
+                watcher(self._rng.uniform(1.0, 15.0))
 
     async def call(self, tool, params, extra, timeout_s):
         """One request as it goes over a network: whoever asked may die meanwhile, the server does
@@ -103,14 +117,12 @@ class Office:
         self.on_state = None
         self.up = False
 
-    async def keep(self):
-        """Notice, late, whether it can be reached."""
-        while True:
-            if self.up != self._server.up:
-                self.up = self._server.up
-                if self.on_state:
-                    self.on_state(self)
-            await asyncio.sleep(5.0 if self.up else 15.0)
+    def look(self):
+        """Notice whether it can be reached."""
+        if self.up != self._server.up:
+            self.up = self._server.up
+            if self.on_state:
+                self.on_state(self)
 
     async def list(self, kind="tools"):
         if not self._server.up:
@@ -118,9 +130,9 @@ class Office:
         if kind != "tools":
             return []
         found = []
-        for name, (_, idempotent) in TOOLS.items():
+        for name, how in TOOLS.items():
             tool = {"name": name, "inputSchema": {"type": "object"}}
-            tool["annotations"] = {"idempotentHint": idempotent}
+            tool["annotations"] = {"idempotentHint": how.idempotent}
             self.catalog[name] = tool
             found.append(json.dumps(tool).encode())
         return found
@@ -132,14 +144,8 @@ class Office:
         except TimeoutError:
             raise NoAnswer(f"{self.name} gave no answer in time") from None
         except Unavailable:
-            self._fell()
+            self.look()
             raise
-
-    def _fell(self):
-        if self.up:
-            self.up = False
-            if self.on_state:
-                self.on_state(self)
 
     async def send(self, method, params, extra, timeout_s=None, *_):
         raise Unavailable("nothing but tools here")

@@ -13,12 +13,13 @@ from mcpgw.bridge.calls import Calls
 from world import Broken
 
 from mcp_gw.queue.outbox import Outbox
+from mcp_gw.queue.tries import Tries
 
 RUN = Path(__file__).with_name("run.py")
 
 
 def test_boards_live_through_weeks(seed):
-    settings = Settings(boards=soak.count(5, 20), days=soak.count(2, 30))
+    settings = Settings(boards=soak.count(6, 20), days=soak.count(2, 30))
     fleet = live(settings, seed)
     counts = fleet.world.counts
     print(dict(counts))
@@ -49,9 +50,8 @@ def _ack_early(self, item, outcome, ttl_s, failed=False):
     return _done(self, item, outcome, ttl_s, failed)
 
 
-def _keep(self, handle):
-    self.unfinished = None
-    self.tries.forget(handle[0])
+def _unfair(self, seq, now):
+    return (seq % 2 == 0 or now % 20000 < 10000) and _may(self, seq, now)
 
 
 async def _without_keys(self, upstream, key, tool, send, idempotent, on_progress=None):
@@ -63,13 +63,14 @@ def _forget(self, upstream, key, ok, answer):
 
 
 _done = Outbox.done
+_may = Tries.may
 
 
 @pytest.mark.parametrize(
     "place, name, broken, told",
     [
         (Outbox, "done", _ack_early, "is lost"),
-        (Outbox, "_ack_request", _keep, "sent after its outcome"),
+        (Tries, "may", _unfair, "is sent late"),
         (Calls, "run", _without_keys, "executed twice"),
         (keys.KeyStore, "finish", _forget, "executed twice"),
     ],

@@ -1,5 +1,6 @@
 """What all parts of a simulation share: time, randomness, the trace, and how a failure is told."""
 
+import asyncio
 import hashlib
 import random
 from collections import Counter, deque
@@ -79,6 +80,16 @@ class World:
                 raise e from error
         if self.failed is not None:
             raise self.failed
+
+    def end(self):
+        """Let go of what is still under way; every process has ended."""
+        loop = self.loop
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        for _ in range(3):  # they end, and are told so
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        loop.close()
 
 
 def stamp(seconds):

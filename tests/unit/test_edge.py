@@ -2,8 +2,10 @@
 
 import json
 import os
-from binascii import crc32
+import sys
+from binascii import crc32, hexlify
 
+import spi_chip
 from test_forward import Wire
 
 from mcp_gw import edge
@@ -11,7 +13,7 @@ from mcp_gw.compat import run_until, sleep_ms
 from mcp_gw.errors import ConfigError
 from mcp_gw.gateway import Gateway
 
-PATH = "edge-%d.json" % (id(edge) & 0xFFFFFF)
+PATH = "edge-%s.json" % hexlify(os.urandom(6)).decode()
 
 
 def compiled(rows):
@@ -162,6 +164,24 @@ def test_an_upstream_of_the_configuration_is_there():
         gw.close()
 
 
+def test_a_tool_of_which_only_the_newest_call_waits():
+    tools = {"set": {"key": "zone", "policy": "latest", "expiry_s": 60, "priority": 2}}
+    with Configured({"upstreams": {"office": {"queueable": tools}}}) as one:
+        gw = one.gateway("x")
+        gw.queue(ram())
+        waits = gw.upstream("office") and gw.upstreams.router.find("office_set").waits
+        assert (waits.priority, waits.policy, waits.expiry_s) == (2, "latest", 60)
+        gw = one.gateway("x")
+        gw.queue(ram())
+        gw.upstream("office", queueable=("other",))  # the app's own goes before
+        assert gw.upstreams.router.find("office_set") is None
+    with Configured({"upstreams": {"office": {"queueable": {"set": {"policy": "odd"}}}}}) as one:
+        gw = one.gateway("x")
+        log = Log(gw, Wire(gw))
+        assert "policy is all, latest or merge" in log.text
+        gw.close()
+
+
 def ram():
     from mcp_gw.queue.nor_kept import RamNor
 
@@ -212,6 +232,38 @@ def test_a_queue_in_ram_as_configured():
         log = Log(gw, Wire(gw))
         assert "configuration: queue: " in log.text, log.text
         gw.close()
+
+
+def test_a_queue_on_a_chip_behind_spi():
+    chip = spi_chip.Chip(1 << 17)
+    asked = []
+
+    class Machine:
+        @staticmethod
+        def SPI(bus, hz, **pins):  # noqa: N802 (its name there)
+            asked.append((bus, hz, sorted(pins)))
+            return spi_chip.SPI(chip)
+
+        @staticmethod
+        def Pin(name):  # noqa: N802
+            asked.append(name)
+            return spi_chip.Pin(chip)
+
+    before = sys.modules.get("machine")
+    sys.modules["machine"] = Machine
+    try:
+        row = {"device": "spi", "cs": 17, "sck": "GP2", "start": 4096, "bytes": 65536, "bus": 1}
+        with Configured({"queue": row}) as one:
+            gw = one.gateway("x")
+            outbox = gw.queue()
+            outbox.put(b"key-00001", "office", "log", [b"{}"], 60)
+    finally:
+        del sys.modules["machine"]
+        if before:
+            sys.modules["machine"] = before
+    assert asked == ["GP2", (1, 10000000, ["sck"]), 17], asked
+    used = bytes(chip.array)
+    assert b"key-00001" in used[4096:69632] and used[:4096] == b"\xff" * 4096
 
 
 def test_http_is_served_where_the_configuration_says_so():

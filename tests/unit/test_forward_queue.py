@@ -7,8 +7,10 @@ from peer import MODERN, Peer, text
 from test_forward import HELLO, TOOLS, Wire, sleep_a_little
 
 from mcp_gw import Gateway, Queueable
-from mcp_gw.errors import ConfigError
+from mcp_gw.compat import run_until, sleep_ms, ticks_add, ticks_ms
+from mcp_gw.errors import ConfigError, NoAnswer, Unavailable
 from mcp_gw.queue.nor_kept import RamNor
+from mcp_gw.route.upstream import Upstream
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 SPEAKS_TASKS = {"extensions": {EXTENSION: {}}}
@@ -589,3 +591,146 @@ def test_bad_answers_to_batches(opened):
         states = [json.loads(outbox.status(id.encode()))["state"] for id in ids]
         assert states == [state, "done"], rows
         gw.close()
+
+
+@closing
+def test_where_requests_are_routed_queued_calls_are_the_same(opened):
+    gw, wire = board(
+        queueable=("log", Queueable("set", key="zone", policy="latest")), max_message=8192
+    )
+    gw.routing()
+    opened.append(gw)
+    gw.open(wire)
+    peer = Peer(gw)
+    task = peer.call("office_log", {"n": 1}, task={})["task"]
+    first = queued(peer, 1, "office_set")
+    modern = Peer(gw, MODERN, SPEAKS_TASKS)
+    second = modern.call("office_log", {"n": 2})
+    assert second["resultType"] == "task"
+    set_one = modern.call("office_set", {"zone": "north", "to": 1})["taskId"]
+    set_two = modern.call("office_set", {"zone": "north", "to": 2})["taskId"]
+    assert modern.ask("tasks/get", taskId=set_one)["status"] == "cancelled"
+    out = reachable(wire, TOOLS)
+    keys = []
+    for _ in range(4):
+        (payload,) = requests_to(wire, "tools/call", out)
+        request, out = wire.answer_upstream(payload, DONE)
+        assert "task" not in request["params"]
+        keys.append(request["params"]["_meta"]["mcp-gw/key"])
+    assert keys == [task["taskId"], first, second["taskId"], set_two]
+    # As a task it is durable first; about a thing for which others wait, too.
+    third = peer.call("office_log", {"n": 3}, task={})["task"]["taskId"]
+    (payload,) = requests_to(wire, "tools/call", wire.turn())
+    assert third in payload
+    wire.answer_upstream(payload, DONE)
+    assert peer.ask("tasks/get", taskId=third)["status"] == "completed"
+    places = gw.upstreams.routing.places.values()
+    assert [place.requests for place in places] == [0]
+
+
+@closing
+def test_flash_is_erased_ahead_while_nobody_asks(opened):
+    gw, wire = board()
+    opened.append(gw)
+    gw.open(wire)
+    peer = Peer(gw, MODERN)
+    for n in range(20):
+        queued(peer, n)
+    hub = gw.upstreams
+    ring = hub.forwarder.outbox.ring
+    ring.ahead = -1
+    gw.heard = ticks_ms()
+    hub.tick(ticks_ms(), True)
+    assert ring.ahead == -1
+    gw.heard = ticks_add(ticks_ms(), -3000)
+    hub.tick(ticks_ms(), True)
+    assert ring.ahead >= 0
+
+
+class Far:
+    """An upstream that is told of nothing, and does what the test says."""
+
+    def __init__(self, upstream):
+        self.asked = []
+        self.fails = Unavailable("far away")
+        upstream.request = self.request
+
+    async def request(self, method, parts, *rest, **more):
+        self.asked.append(method)
+        if self.fails:
+            raise self.fails
+        return True, json.dumps(DONE).encode()
+
+
+def far_board(count):
+    gw = Gateway("board", max_message=8192)
+    gw.queue(RamNor(6))
+    upstream = Upstream("far")
+    upstream.meta = lambda extra=b"", can=b"{}": b"{" + extra + b"}"
+    gw.upstreams.add(upstream, ("log",), 3600)
+    far = Far(upstream)
+    outbox = gw.upstreams.forwarder.outbox
+    for n in range(count):
+        outbox.put(b"0123456789abcdef-%08d" % n, "far", "log", [b'{"name":"log"}'], 3600)
+    return gw, far, outbox
+
+
+def ticks(gw, seconds):
+    """Let so many seconds pass for the queue."""
+    forwarder = gw.upstreams.forwarder
+    for _ in range(seconds):
+        forwarder.outbox.times.uptime += 1
+        forwarder.look(ticks_ms())
+        forwarder.tick(ticks_ms())
+        run_until(moment())
+
+
+async def moment():
+    await sleep_ms(1)
+
+
+def test_an_upstream_that_is_not_there_is_left_alone():
+    gw, far, outbox = far_board(60)
+    ticks(gw, 100)
+    # After 1 s, then 2, 4 ... 64, whichever call is tried; not once for each of them.
+    assert 6 <= len(far.asked) <= 8
+    far.fails = None
+    ticks(gw, 64)
+    assert outbox.pending < 60
+    ticks(gw, 200)
+    assert outbox.pending < 10
+    # A call that has no answer is not taken for that: the others go on.
+    gw, far, outbox = far_board(5)
+    far.fails = NoAnswer("too slow")
+    ticks(gw, 5)
+    assert len(far.asked) == 5
+    # And one who asks for it gets it at once.
+    gw, far, outbox = far_board(5)
+    ticks(gw, 20)
+    before = len(far.asked)
+    gw.upstreams.forwarder.hurry(ticks_ms())
+    gw.upstreams.forwarder.tick(ticks_ms())
+    run_until(moment())
+    assert len(far.asked) == before + 1
+
+
+def test_what_cannot_be_sent_is_not_forgotten():
+    """Whatever goes wrong while a batch is put together, its calls are tried again."""
+    gw, far, outbox = far_board(6)
+    upstream = gw.upstreams.router.upstreams["far"]
+    upstream.deliver = {"calls": 4, "deflate": True}
+
+    def no_memory(*given):
+        raise MemoryError
+
+    meta, upstream.meta = upstream.meta, no_memory
+    ticks(gw, 3)
+    keys = list(outbox.keys())
+    assert [json.loads(outbox.status(key))["state"] for key in keys] == ["queued"] * 6
+    assert not gw.upstreams.forwarder.busy
+    upstream.meta = meta
+    upstream.deliver = None
+    far.fails = None
+    outbox.hurry(ticks_ms())
+    ticks(gw, 20)
+    assert outbox.pending == 0

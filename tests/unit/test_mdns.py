@@ -34,15 +34,19 @@ class Socket:
 def made(name="kiln", address="10.0.0.7", id="a1b2c3d4"):
     """An Announcer that has said its first words."""
     one = Announcer(name, 8080, "/mcp", False, True, lambda text: None, address, None, id)
-    one._sock = Socket()
-    one._begin()
-    now = one._due
+    begin(one)
     for _ in range(5):
-        one.tick(now)
+        one.tick(one._due)
         if one._due is None:
             break
-        now = one._due
     return one
+
+
+def begin(one):
+    """Give it a Socket in the place of the network's."""
+    one.listen()
+    one._sock = Socket()
+    one._begin()
 
 
 def name(labels):
@@ -164,12 +168,35 @@ def test_another_of_our_name():
 
 def test_its_own_voice_tells_the_address():
     one = Announcer("kiln", 8080, "/mcp", False, False, lambda text: None, None, None, "a1b2")
-    one._sock = Socket()
-    one._begin()
+    begin(one)
     one.tick(one._due)
     one._sock.due.append(one._sock.sent[0])
     one._ready()
     assert one._address == "10.0.0.9"
+
+
+def test_an_address_that_is_not_known_yet_and_one_that_changes():
+    said = []
+    one = Announcer("kiln", 8080, "/mcp", False, False, said.append, None, None, "a1b2")
+    begin(one)
+    for _ in range(4):
+        one.tick(one._due)
+    assert len(said) == 1 and "address is not known" in said[0]
+    assert one._sock is None and one._due is not None  # it is tried again, and not said again
+    one._moved("10.0.0.7")  # Wi-Fi has come
+    begin(one)
+    sock = one._sock
+    for _ in range(5):
+        one.tick(one._due)
+        if one._due is None:
+            break
+    assert [row[3] for row in rows(sock.sent[-1]) if row[1] == A] == [bytes([10, 0, 0, 7])]
+    one._moved("10.0.0.7")
+    assert one._sock is sock
+    one._moved("10.0.0.8")
+    assert one._sock is None and one._due is not None and one._address == "10.0.0.8"
+    one.close()
+    assert len(said) == 1
 
 
 def test_names_that_are_none():

@@ -3,8 +3,10 @@ import json
 
 from mcp_gw.errors import QueueFull
 from mcp_gw.queue import updates
+from mcp_gw.queue.nor_fault import FaultNor
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.outbox import Outbox
+from mcp_gw.queue.owners import owner
 from mcp_gw.queue.ring import Ring, TooLarge
 
 DAY = 86400
@@ -664,10 +666,10 @@ def test_updates_that_are_merged():
 def test_whose_a_call_is():
     board = Board()
     board.box.put(b"key-000001", "pi", "set", [b"{}"], DAY, owner=77)
-    assert board.box.owner(b"key-000001") == (77, False)
+    assert owner(board.box, b"key-000001") == 77
     board.box.done(board.next(), b"{}", DAY)
-    assert board.box.owner(b"key-000001") == (77, True)
-    assert board.box.owner(b"key-000002") is None
+    assert owner(board.box, b"key-000001") == 77
+    assert owner(board.box, b"key-000002") is None
 
 
 def test_records_of_another_format_take_no_room_for_ever():
@@ -681,3 +683,52 @@ def test_records_of_another_format_take_no_room_for_ever():
     board.box.expire()
     assert (board.box.pending, board.box.dropped_calls, board.box.dropped) == (0, 1, 1)
     assert list(board.box.keys()) == [b"key-000001"]
+
+
+def test_what_cannot_be_read_holds_up_nobody():
+    board = Board()
+    board.dev = FaultNor(board.dev, 1)
+    board.boot()
+    for n in range(4):
+        board.put(n)
+    image = bytes(board.dev.inner.image)
+    at = image.find(b'{"n":1}')
+    name = image.rfind(b"piset", 0, image.find(b'{"n":2}'))
+    board.dev.unreadable = [(at, at + 1), (name, name + 1)]
+    assert deliver_all(board) == [0, 3]
+    board.wait(60)
+    assert board.box.pending == 2
+    # It was for a while only.
+    board.dev.unreadable = []
+    board.ms += 1000
+    assert deliver_all(board) == [1, 2] and board.ring.corrupt == 0
+    head = image.find(b"key-000002") + 10
+    board.put(5)
+    board.dev.unreadable = [(head, head + 20)]
+    board.wait(60)
+    assert deliver_all(board) == [5]
+
+
+def test_many_that_expire_at_once_take_several_looks():
+    board = Board(16)
+    for n in range(100):
+        board.put(n, expiry_s=100)
+    board.now += 200
+    assert board.next() is None
+    left = []
+    while board.box.pending:
+        board.box.expire()
+        left.append(board.box.pending)
+    assert left == [68, 36, 4, 0]
+
+
+def test_a_row_of_damaged_requests():
+    board = Board(16)
+    for n in range(100):
+        board.put(n)
+    image = board.dev.image
+    for n in range(99):
+        image[bytes(image).find(b'{"n":%d}' % n)] ^= 4
+    board.boot()
+    assert board.next().key == b"key-000099"
+    assert board.ring.corrupt == 99 and board.box.pending == 1

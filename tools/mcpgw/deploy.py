@@ -82,9 +82,10 @@ def _checked(config):
 
 
 def _deploy(files, in_rom, sections, port, run, mpy, yes, wait):
+    from .edge.pairing import borrowed
     from .remote import Remote
 
-    with Remote(port) as remote:
+    with borrowed(port), Remote(port) as remote:
         try:
             board = remote.identity()
             print(f"{remote.port}: {board['machine']}, MicroPython {board['release']}")
@@ -218,10 +219,11 @@ def _confirm(paths):
 
 
 def _remove(port):
+    from .edge.pairing import borrowed
     from .install import Installer
     from .remote import Remote
 
-    with Remote(port) as remote:
+    with borrowed(port), Remote(port) as remote:
         installer = Installer(remote)
         removed, kept = installer.remove()
         remote.restart()

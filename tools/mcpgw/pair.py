@@ -32,6 +32,10 @@ def pair(
     address: Annotated[
         str | None, typer.Option(help="How the board reaches this machine; default: found out.")
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(help="With TLS in [dial]: whom the board trusts; default: the certificate."),
+    ] = None,
     ssid: Annotated[
         str | None, typer.Option(help="Wireless network to join, for a board with Wi-Fi.")
     ] = None,
@@ -53,16 +57,21 @@ def pair(
 
     if (pi is None) != (code is None):
         raise UserError("--pi and --code go together: mcpgw pi code, there, prints one", 2)
-    if pi is not None and (config is not None or address is not None):
-        raise UserError("--pi means a Pi elsewhere: no --config and no --address then", 2)
+    if pi is not None and (config or address or ca):
+        raise UserError("--pi means a Pi elsewhere: no --config, --address or --ca then", 2)
     side = pairing.Elsewhere(pi, code) if pi else None
     if side is None and not (remove and config is None):
-        side = pairing.Here(config, address)
+        side = pairing.Here(config, address, ca)
     try:
         if remove:
-            return _remove(side or pairing.here_or_none(), choose_port(port), yes, wait)
+            side = side or pairing.here_or_none()
+        device = choose_port(port)
+        if side is not None:
+            side.borrow(device)
+        if remove:
+            return _remove(side, device, yes, wait)
         wanted = pairing.Wanted(name, ssid, lambda: _password(ssid, password_file))
-        return _pair(side, choose_port(port), wanted, yes, wait)
+        return _pair(side, device, wanted, yes, wait)
     finally:
         if side is not None:
             side.close()
@@ -86,6 +95,8 @@ def _pair(side, port, wanted, yes, wait):
             _ask("Write this?", yes)
             undo = side.write(plan)
             try:
+                for path, data in plan.files.items():
+                    remote.write_file(f"/{path}", data)
                 files.write(PAIRED, plan.sections)
             except BaseException:
                 undo()
@@ -137,6 +148,8 @@ def _show(plan):
     print("on the board, beside what was deployed there:")
     for line in to_toml(hidden(plan.sections)).splitlines():
         print(f"  {line}".rstrip())
+    for path in plan.files:
+        print(f"  (file /{path})")
 
 
 def _ask(question, yes):

@@ -1,15 +1,14 @@
-"""The C scanner of c_modules/mcpscan for CPython: install() puts it in the twin's place.
+"""The C scanner of c_modules/mcpscan for CPython: install() puts it in its twin's place.
 
 It is 20 times as fast as the twin (mcp_gw/protocol/scan.py), which a gateway that serves many
-notices. It takes the place of the firmware's module `_mcpscan`, so it has to be installed before
-mcp_gw.protocol.framing is imported.
+notices.
 """
 
 import ctypes
 import sys
-import types
 
-from mcp_gw.protocol import buffers
+from mcp_gw.protocol import framing
+from mcp_gw.protocol import scan as twin
 
 from . import UserError, native
 
@@ -20,19 +19,18 @@ _DEPTH_LIMIT = 128
 
 
 def install():
-    """Returns None, or why the C scanner cannot be used (str)."""
-    if "_mcpscan" in sys.modules:
+    """Returns None, or why the C scanner cannot be used (str). For this whole process, whatever it
+    has imported already."""
+    if framing.scan is not twin.scan:
         return None
-    if "mcp_gw.protocol.framing" in sys.modules:
-        return "another scanner is in use already"
     try:
-        run = native.library().mcpscan_run
+        found = _scanner(native.library().mcpscan_run)
     except (UserError, OSError, AttributeError) as e:
         return str(e)
-    module = types.ModuleType("_mcpscan")
-    module.scan = _scanner(run)
-    module.find, module.gather, module.move = buffers.find, buffers.gather, buffers.move
-    sys.modules["_mcpscan"] = module
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", {})
+        if module is not twin and names.get("scan") is twin.scan:
+            names["scan"] = found
     return None
 
 

@@ -12,6 +12,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from mcp_gw.errors import ConfigError as OptionError
+
 from . import UserError
 from .edge.places import places
 
@@ -140,6 +142,14 @@ class Table:
         if not isinstance(value, dict):
             self.fail(key, "must be a table")
         return Table(value, (*self._path, key), self._file, self._lines)
+
+    def checked(self, key, check):
+        """A table whose keys check(dict) knows: it returns what of it is used, and raises
+        mcp_gw's ConfigError."""
+        try:
+            return check(self._take(key, {}))
+        except OptionError as e:
+            self.fail(key, str(e))
 
     def tables(self, key):
         """dict of name -> Table of [key.NAME]."""

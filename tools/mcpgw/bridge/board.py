@@ -74,6 +74,7 @@ class Board:
         self._device = None
         self._rescue = Rescue(0.0)
         self.serving = False
+        self.hello = {}  # what the board said of itself last
         self.rx = _DEFAULT_RX
         self.frames_dropped = 0
 
@@ -122,6 +123,16 @@ class Board:
             port, self._port = self._port, None
             self._down("the bridge is closing")
             await asyncio.to_thread(port.close)
+
+    def let_go(self, why):
+        """Close the port, as if the board had gone; run() opens it again when it can be found."""
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(why)
+
+    @property
+    def device(self):
+        """The port that is open, or was last."""
+        return self._device
 
     def send_message(self, line):
         """One MCP message, bytes without LF."""
@@ -247,6 +258,7 @@ class Board:
         if answer["id"] != self._id:
             return  # answer to a bridge before this one
         boot, rx = str(answer["boot"]), int(answer["rx"])
+        self.hello = answer
         self._rescue.answered()
         self._told = False
         restarted = self._boot is not None and boot != self._boot

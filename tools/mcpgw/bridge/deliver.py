@@ -65,7 +65,7 @@ def unpack(params, most=MAX_CALLS):
         elif name == b"deflate":
             packed = params[lo:hi]
         elif name == b"max_bytes":
-            max_bytes = json.loads(params[lo:hi])
+            max_bytes = parse(params[lo:hi])
     if type(max_bytes) is not int or max_bytes < _LEAST_BYTES:
         raise _wrong(f"max_bytes must be a whole number of at least {_LEAST_BYTES}")
     if calls is None and packed is not None:

@@ -13,6 +13,7 @@ import uuid
 LEASE_S = 6.0
 RENEW_S = 2.0
 KEEP_S = 30 * 86400
+KEEP_ROWS = 10_000
 
 NEW, DONE, BUSY, LOST = "new", "done", "busy", "lost"
 
@@ -80,9 +81,14 @@ class KeyStore:
             return found
 
     def prune(self):
-        """Forget what has not changed for 30 days."""
+        """Forget what has not changed for 30 days. The newest rows stay all the same: a clock that
+        jumps must not make known keys new ones."""
         with self._lock:
-            self._db.execute("DELETE FROM calls WHERE changed < ?", (self._clock() - KEEP_S,))
+            self._db.execute(
+                "DELETE FROM calls WHERE changed < ? AND changed <"
+                " (SELECT changed FROM calls ORDER BY changed DESC LIMIT 1 OFFSET ?)",
+                (self._clock() - KEEP_S, KEEP_ROWS - 1),
+            )
 
     def alone(self):
         """No other process uses this store: what others began and did not end, they never will."""

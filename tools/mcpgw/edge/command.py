@@ -96,8 +96,10 @@ def _on_board(port, work):
     from ..ports import choose_port
     from ..remote import Remote
     from .onboard import EdgeFiles
+    from .pairing import borrowed
 
-    with Remote(choose_port(port)) as remote:
+    device = choose_port(port)
+    with borrowed(device), Remote(device) as remote:
         try:
             return work(EdgeFiles(remote))
         finally:

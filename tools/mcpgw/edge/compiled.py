@@ -8,7 +8,7 @@ from mcp_gw import edge
 from mcp_gw.errors import ConfigError as OptionError
 
 from .fields import ConfigFileError, check_fields, nearest, parse_document, read_document
-from .table import BOARD_SECTIONS, MAX_UPSTREAMS, NAMED, OTHERS, SECTIONS, name
+from .table import BOARD_SECTIONS, MAX_UPSTREAMS, NAMED, OTHERS, QUEUEABLE, SECTIONS, name
 
 # Keys whose content is hidden unless it is asked for, in each section.
 SECRETS = {
@@ -45,7 +45,9 @@ def check_document(document):
             continue
         _, fields, needed = SECTIONS[section]
         if section in NAMED:
-            found[section] = _check_named(document, section, table, fields, needed)
+            named = _check_named(document, section, table, fields, needed)
+            if named:
+                found[section] = named
         else:
             found[section] = check_fields(document, (section,), table, fields, needed)
     if not document.problems:
@@ -77,7 +79,47 @@ def _check_named(document, section, table, fields, needed):
             name(key)
         except ValueError as e:
             document.problem(at, f"{key!r} is no name for one of the {section}: {e}")
+        tools = None
+        if isinstance(inner, dict) and isinstance(inner.get("queueable"), dict):
+            tools = inner["queueable"]
+            inner = {k: v for k, v in inner.items() if k != "queueable"}
         found[key] = check_fields(document, at, inner, fields, needed)
+        if tools is not None:
+            found[key]["queueable"] = _check_queueable(document, (*at, "queueable"), tools)
+    return found
+
+
+_DEVICES = {
+    "flash": ((), ()),
+    "spi": (("bytes", "start", "bus", "hz", "cs", "sck", "mosi", "miso"), ("cs",)),
+    "file": (("bytes", "path"), ("path",)),
+    "ram": (("bytes",), ()),
+}
+
+
+def _check_queue(document, row):
+    """Of [queue], which keys go with which device."""
+    device = row.get("device", "flash")
+    known, needed = _DEVICES[device]
+    for key in row:
+        if key not in (*known, "device", "overflow"):
+            told = f"{key} in [queue] is not for device {device}"
+            document.problem(("queue", key), told)
+    for key in needed:
+        if key not in row:
+            document.problem(("queue", "device"), f"device {device} in [queue] needs a {key}")
+    for key in ("bytes", "start"):
+        if row.get(key, 0) % 4096:
+            document.problem(("queue", key), f"{key} in [queue] must be a multiple of 4096")
+
+
+def _check_queueable(document, at, tools):
+    found = {}
+    for tool, row in tools.items():
+        found[tool] = check_fields(document, (*at, tool), row, QUEUEABLE)
+        if found[tool].get("policy", "all") != "all" and "key" not in found[tool]:
+            told = f"policy of {tool} in [{'.'.join(at)}] needs a key"
+            document.problem((*at, tool, "policy"), told)
     return found
 
 
@@ -126,14 +168,7 @@ def _check_together(document, found):
         document.problem(("http",), "cert and key in [http] go together")
     if "client_ca" in http and "cert" not in http:
         document.problem(("http", "client_ca"), "client_ca in [http] needs cert and key")
-    queue = found.get("queue", {})
-    if queue.get("device", "flash") == "flash" and ("bytes" in queue or "path" in queue):
-        key = "bytes" if "bytes" in queue else "path"
-        document.problem(("queue", key), f"{key} in [queue] is not for flash, whose size is fixed")
-    if (queue.get("device") == "file") != ("path" in queue) and "bytes" not in queue:
-        document.problem(("queue",), "device = file and path in [queue] go together")
-    if queue.get("bytes", 0) % 4096:
-        document.problem(("queue", "bytes"), "bytes in [queue] must be a multiple of 4096")
+    _check_queue(document, found.get("queue", {}))
     outside = http.get("host", "127.0.0.1") not in ("127.0.0.1", "::1", "localhost")
     if outside and not ("token" in http or "client_ca" in http or http.get("insecure")):
         document.problem(

@@ -20,6 +20,7 @@ _KINDS = {
     "texts": "text, or a list of texts",
     "names": "a list of texts",
     "pairs": "a table of texts",
+    "pin": "a pin's number, or its name in quotes",
     "tokens": "text, a list of texts, or a table of token = name",
 }
 
@@ -52,6 +53,8 @@ class Field:
             return f"{self.low} to {self.high}"
         if self.kind == "flag":
             return "true or false"
+        if self.kind == "pin":
+            return _KINDS["pin"]
         kind = _KINDS[self.kind]
         size = self.high if self.low == self.high else f"{self.low} to {self.high}"
         return f"{kind}, {size} bytes"
@@ -173,9 +176,11 @@ def wrong(known, value):
         return None
     if kind == "flag":
         return None if isinstance(value, bool) else f"must be true or false, not {_shown(value)}"
-    if kind == "text":
+    if kind == "pin" and type(value) is int:
+        return None if 0 <= value < 256 else f"must be from 0 to 255, not {value}"
+    if kind in ("text", "pin"):
         if not isinstance(value, str):
-            return f"must be text in quotes, not {_shown(value)}"
+            return f"must be {_KINDS[kind]}, not {_shown(value)}"
         return _wrong_text(known, value)
     texts = _texts(kind, value)
     if texts is None:

@@ -15,8 +15,8 @@ DEPLOYED = FOLDER + "/deployed.json"
 PAIRED = FOLDER + "/paired.json"
 _STAGED = FOLDER + "/new"
 
-# Runs on the board. rd: the bytes of a file in base64, None where there is none. mv: rename over
-# what is there. rm: remove a file if it is there.
+# Runs on the board. rd: the bytes of a file in base64, None where there is none. rm, rmd: remove a
+# file or an empty folder, if it is there. about: what the board can do.
 _ON_BOARD = """
 import os, binascii
 def rd(path):

@@ -1,8 +1,12 @@
 """What `mcpgw pair` writes, on the board and at the Pi: decided before anything is written."""
 
+import contextlib
+import os
 import re
 import socket
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .. import UserError
 from .fields import wrong
@@ -10,11 +14,16 @@ from .onboard import PAIRED
 from .table import DIAL_OUT, WIFI
 from .table import name as check_name
 
-# What a board that has dialed in keeps by itself: `file` of mcp_gw/transports/dial.py.
-FORGET = "rm('/mcp-gw-pi.json')"
+# What a board that has dialed in keeps by itself (`file` of mcp_gw/transports/dial.py), and whom
+# it trusts there.
+_CA = "mcp-gw-pi.pem"
+FORGET = f"rm('/mcp-gw-pi.json')\nrm('/{_CA}')"
 # Under this name a board knows the Pi.
 UPSTREAM = "pi"
 _HELLO_S = 2.0
+# How long a service lends a port at most, and may take to let go of it.
+_LOAN_S = 600
+_LET_GO_S = 10
 _LONGEST = 32  # of a board's name at the Pi
 
 
@@ -62,6 +71,7 @@ class Plan:
     sections: dict
     row: tuple = field(default=())  # of the Pi's store: identity, about
     token: bool = False
+    files: dict = field(default_factory=dict)  # for the board beside it: name -> bytes
 
 
 def name_on(port):
@@ -79,6 +89,31 @@ def name_on(port):
         return None  # what is wrong with the port is told when it is opened in earnest
 
 
+@contextlib.contextmanager
+def borrowed(port):
+    """While the block runs, a service of this machine that has a serial port open leaves it to
+    us."""
+    side = here_or_none() if _in_use(port) else None
+    try:
+        if side is not None:
+            side.borrow(port)
+        yield
+    finally:
+        if side is not None:
+            side.close()
+
+
+def _in_use(port):
+    """Whether somebody else has a serial port open."""
+    import serial
+
+    try:
+        serial.serial_for_url(port, exclusive=True).close()
+    except (OSError, ValueError):
+        return os.path.exists(port)
+    return False
+
+
 def refuse_paired(files):
     """Raise UserError for a board that is paired already."""
     was = files.part(PAIRED)
@@ -92,28 +127,47 @@ def refuse_paired(files):
 def here_or_none():
     """The Pi on this machine, None where there is none."""
     try:
-        return Here(None, None)
+        return Here(None)
     except UserError:
         return None
 
 
 class Here:
-    """The Pi on this machine: its configuration and its store. config: path, None: searched.
+    """The Pi on this machine: its configuration and its store. config: path, None: searched;
+    address: how a board reaches it; ca: file with whom a board trusts there, None: the
+    certificate itself.
 
     Raises UserError.
     """
 
-    def __init__(self, config, address):
+    def __init__(self, config, address=None, ca=None):
         from ..pi import config as configuration
         from ..pi.store import Store
 
         self._config = configuration.load(configuration.find(config))
         self._address = address
+        self._ca = ca
         self._store = Store(self._config.store, check=False)
         self.where = f"{self._config.name}, {self._config.file}"
+        self._borrowed = None
 
     def close(self):
+        if self._borrowed:
+            self._store.lend(self._borrowed, 0)
         self._store.close()
+
+    def borrow(self, port):
+        """Have a service that runs here let go of a serial port until close(). Returns when it has
+        done so, or after some seconds."""
+        from ..pi.boards_command import is_running
+
+        if "://" in port or not is_running(self._config):
+            return
+        self._borrowed = os.path.realpath(port)
+        self._store.lend(self._borrowed, time.time() + _LOAN_S)
+        end = time.monotonic() + _LET_GO_S
+        while _in_use(port) and time.monotonic() < end:
+            time.sleep(0.2)
 
     def plan(self, board, wanted):
         """The Plan for a Found board. Raises UserError."""
@@ -124,6 +178,7 @@ class Here:
                 f"{config.file}: the board has a network and would dial in: give [dial] a port, "
                 "8444 for example"
             )
+        files = {}
         identity, about = self._row(board, dials)
         name = self._name(board, wanted, identity)
         sections = {"board": {"name": name}, "upstreams": {UPSTREAM: {}}}
@@ -132,17 +187,26 @@ class Here:
             there.append(f"a token for {name}")
             address = self._address or _own_address()
             sections["dial_out"] = {"host": address, "port": config.dial.port}
-            if config.dial.certificate:
-                raise UserError(
-                    f"{config.file}: [dial] speaks TLS, and a board must know whom to trust: give "
-                    "it [dial_out] with tls, ca and a code (mcpgw pi code) by deploy --config"
-                )
+            files = self._trusted(sections["dial_out"])
             _add_wifi(sections, board, wanted)
         elif wanted.ssid:
             raise UserError("this board has no network: --ssid is not for it")
         if board.id:
             sections["board"]["id"] = board.id
-        return Plan(name, self.where, there, sections, (identity, about), dials)
+        return Plan(name, self.where, there, sections, (identity, about), dials, files)
+
+    def _trusted(self, row):
+        """Complete [dial_out] for a Pi that speaks TLS; files for the board."""
+        if not self._config.dial.certificate:
+            return {}
+        path = self._ca or self._config.dial.certificate
+        try:
+            data = Path(path).read_bytes()
+        except OSError as e:
+            raise UserError(f"{path} cannot be read: {e.strerror}") from None
+        row["tls"] = True
+        row["ca"] = _CA
+        return {_CA: data}
 
     def write(self, plan):
         """Write the Pi's side, and its token into plan.sections; returns function() that undoes
@@ -221,6 +285,9 @@ class Elsewhere:
 
     def close(self):
         """Nothing is open."""
+
+    def borrow(self, port):
+        """Nothing here has it."""
 
     def plan(self, board, wanted):
         if not board.about["network"]:

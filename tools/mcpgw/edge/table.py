@@ -132,19 +132,45 @@ UPSTREAM = {
         choices=("tools", "prompts", "resources"),
     ),
     "queueable": Field(
-        "names", "tools that may wait in the queue while it cannot be reached", "none", 1, 128
+        "names",
+        "tools that may wait in the queue while it cannot be reached; or a section for each, "
+        "[upstreams.NAME.queueable.TOOL]",
+        "none",
+        1,
+        128,
     ),
     "expiry_s": _number("seconds after which such a call expires", "queue_expiry_s", 1, 31536000),
+}
+# Of a section [upstreams.NAME.queueable.TOOL].
+QUEUEABLE = {
+    "expiry_s": _number("seconds after which its calls expire", "expiry_s above", 1, 31536000),
+    "priority": _number("0 low, 1 normal, 2 high", "1", 0, 2),
+    "key": _text("the argument that says which thing a call is about", "none", high=128),
+    "policy": _text(
+        "what becomes of waiting calls about the same thing when another comes",
+        "all",
+        choices=("all", "latest"),
+    ),
 }
 UPSTREAM["same_as"] = _text("the upstream whose tools it offers, too", "none", form=name)
 QUEUE = {
     "device": _text(
-        "where it is kept: in the board's own flash, in RAM (lost with the power) or in a file",
+        "where it is kept: in the board's own flash, in a flash chip behind SPI, in a file, or in "
+        "RAM (lost with the power)",
         "flash",
-        choices=("flash", "ram", "file"),
+        choices=("flash", "spi", "file", "ram"),
     ),
-    "bytes": _number("its size in RAM or in the file", "65536", 3 * 4096, 1 << 26),
-    "path": _text("of the file", "none"),
+    "bytes": _number(
+        "its size, where it is not the board's own", "65536; spi: all", 3 * 4096, 1 << 28
+    ),
+    "start": _number("of spi: address of its first byte in the chip", "0", 0, 1 << 28),
+    "path": _text("of file: its path", "none"),
+    "bus": _number("of spi: number of the bus", "0", 0, 15),
+    "hz": _number("of spi: clock", "10000000", 100000, 133000000),
+    "cs": Field("pin", "of spi: pin of the chip select", "must be there", 1, 16),
+    "sck": Field("pin", "of spi: pin of the clock", "the bus's own", 1, 16),
+    "mosi": Field("pin", "of spi: pin of the data to the chip", "the bus's own", 1, 16),
+    "miso": Field("pin", "of spi: pin of the data from the chip", "the bus's own", 1, 16),
     "overflow": _text(
         "what becomes of a call when there is no room: it is refused, or the oldest of a lower "
         "priority is dropped for it",

@@ -34,7 +34,7 @@ class Application:
         self._backlog = config["http_backlog"]
         self._quiet_ms = config["http_quiet_s"] * 1000
         self._talks = set()
-        self._open = False
+        self._open = self._ending = False
         self._heads = {}  # what a head said -> _Head, whose plan is kept
         self.requests = self.refused = 0  # so far
 
@@ -42,7 +42,7 @@ class Application:
         if scope["type"] != "http":
             await _other(scope, receive, send)
             return
-        if not self._open:
+        if not (self._open or self._ending):
             self._gateway.open(self)
             if not self._gateway.serving:
                 spawn(self._gateway.serve())
@@ -62,7 +62,7 @@ class Application:
 
     async def _serve(self, talk, receive, send):
         app = self.app
-        if len(self._talks) > self._most:
+        if len(self._talks) > self._most or self._ending:
             self.refused += 1
             talk.refuse(503, "too many requests are under way", b"Retry-After: 2\r\n")
         elif talk.head.plan is None:
@@ -171,6 +171,16 @@ class Application:
             talk.lost = not talk.ended
             self.over(talk)
         self.app.tick(self.app.now)
+
+    async def drain(self, timeout_s):
+        """Give answers that are due a moment to come; then end what goes on, streams above all."""
+        end = asyncio.get_running_loop().time() + timeout_s
+        while asyncio.get_running_loop().time() < end:
+            if all(talk.status is not None for talk in self._talks):
+                break
+            await asyncio.sleep(0.05)
+        self._ending = True
+        self.close()
 
     @property
     def pending(self):

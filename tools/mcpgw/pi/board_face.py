@@ -67,7 +67,9 @@ class BoardFace:
         return uris.answered(self.name, method, raw)
 
     def absence(self):
-        """What to tell whoever asks for it while it is away."""
+        """What to tell whoever asks for it while it is away, or not yet listed."""
+        if self.up:
+            return f"the board {self.name} has only just come: its tools are being listed"
         at = time.strftime("%H:%M:%S", time.localtime(self.since)) if self.since else None
         since = f" since {at}" if at else ""
         return f"the board {self.name} is not reachable{since}: {self.why}"

@@ -5,6 +5,7 @@ import contextlib
 import re
 import threading
 import time
+from functools import partial
 
 from mcp_gw.errors import ConfigError
 
@@ -15,8 +16,6 @@ from .links import Links
 from .pairing import Pairing
 from .store import StoreError
 
-# A board that comes back within this time was only restarted: its lists stay.
-GRACE_S = 3.0
 _TICK_S = 1.0
 # Boards that are known at once.
 MAX_BOARDS = 1024
@@ -53,9 +52,10 @@ class Board:
         row = {"kind": self.kind, "where": self.where, "up": self.up, "since": self.since}
         if not self.up:
             row["why"] = self.upstream.why
-        for key in ("version", "pending"):
-            if key in hello:
-                row[key] = hello[key]
+        if "version" in hello:
+            row["version"] = re.sub(r"[^ -~]", "?", str(hello["version"])[:40])
+        if type(hello.get("pending")) is int:
+            row["pending"] = hello["pending"]
         return row
 
 
@@ -63,7 +63,7 @@ class Boards:
     """gateway: PiGateway; config: config.Config; store: store.Store; servers: dict of name ->
     Upstream; log: bridge.log.Log."""
 
-    def __init__(self, gateway, config, store, servers, log, keyed=None):
+    def __init__(self, gateway, config, store, servers, log):
         self.gateway = gateway
         self.config = config
         self.log = log
@@ -89,17 +89,17 @@ class Boards:
                 self.links.serial(name, board)
             else:
                 self.add_http(name, "http", board.url, board)
-        works = [self._tick()]
+        works = [self._tick]
         if self.config.discovery.serial:
-            works.append(self.links.scan())
+            works.append(self.links.scan)
         if self.config.dial.port:
             await self.links.listen()
         if self.config.discovery.mdns:
             from .mdns_browser import browse
 
-            works.append(browse(self))
+            works.append(partial(browse, self))
         try:
-            await asyncio.gather(*works)
+            await asyncio.gather(*(work() for work in works))
         finally:
             await self._end()
 
@@ -126,6 +126,7 @@ class Boards:
         upstream.prefixes = {"pi", self.gateway.name}
         if offers is not None:
             upstream.offers = offers
+        upstream.sampling = self.gateway.sampling
         self.gateway.hub.add(upstream, (), self.gateway.config["queue_expiry_s"])
         upstream.on_change = self.gateway.hub._renewal(upstream, _RENEWAL_MS)
         if self.gateway.hub.others is not None and self._plain_owner is None:
@@ -159,7 +160,7 @@ class Boards:
         except ConfigError as e:
             raise UserError(f"{self.config.file}: [boards.{name}]: {e}") from e
         board = self.add(name, kind, url, identity or url, upstream, options.offers)
-        board.work = asyncio.ensure_future(upstream.watch())
+        board.work = asyncio.ensure_future(upstream.watch(self.config.discovery.look_s))
         return board
 
     def name_for(self, wanted, identity, given=False):
@@ -226,7 +227,8 @@ class Boards:
             await asyncio.sleep(_LIST_RETRY_S)
 
     async def _withdraw(self, board):
-        await asyncio.sleep(GRACE_S)
+        # One that comes back soon was only restarted.
+        await asyncio.sleep(self.config.discovery.grace_s)
         board.upstream.shown = False
         await self.gateway.hub._refresh_all(board.upstream)
 
@@ -279,7 +281,9 @@ class Boards:
         said = None
         while True:
             try:
-                gone, paired = await asyncio.to_thread(self._note, list(self.known.values()))
+                known = list(self.known.values())
+                gone, paired, lent = await asyncio.to_thread(self._note, known)
+                self.links.lend(lent)
                 for name, identity, about in paired:
                     if name not in self.known:
                         self.log.info(f"board {name} was paired ({about['kind']})")
@@ -298,8 +302,9 @@ class Boards:
             self._news.clear()
 
     def _note(self, boards):
-        """Write down how the boards are; returns the names of those that were forgotten, and rows
-        (name, identity, about) of those that `mcpgw pair` has added."""
+        """Write down how the boards are; returns the names of those that were forgotten, rows
+        (name, identity, about) of those that `mcpgw pair` has added, and the ports that it has
+        borrowed."""
         rows = self.store.boards()
         stored = {row[0] for row in rows}
         here = {board.name for board in boards} | set(self.config.boards)
@@ -319,7 +324,7 @@ class Boards:
             elif about != board.noted or board.name not in stored:
                 self.store.put_board(board.name, board.identity, about)
                 board.noted = about
-        return gone, paired
+        return gone, paired, self.store.lent()
 
 
 def _free(wanted, taken):

@@ -1,6 +1,7 @@
 """`mcpgw pi code`, `boards` and `forget`: what is done about boards from outside the service."""
 
 import re
+import socket
 import time
 from pathlib import Path
 from typing import Annotated
@@ -48,9 +49,13 @@ def register(app, load, open_store):
         finally:
             store.close()
         print(made)
-        who = f"{name}" if name else "one board"
-        print(f"good for {who}, once, for {minutes} minutes. On the board:")
-        print(f'  Dial(gw, "this machine", {found.dial.port}, code="{made}")')
+        host = socket.gethostname()
+        host += "" if "." in host else ".local"
+        print(
+            f"good for {name or 'one board'}, once, for {minutes} minutes. In its mcp-edge.toml:"
+        )
+        print(f'  [dial_out]\n  host = "{host}"\n  port = {found.dial.port}\n  code = "{made}"')
+        print(f'or in its program:\n  Dial(gw, "{host}", {found.dial.port}, code="{made}")')
 
     @app.command()
     def boards(ctx: typer.Context, config: _Config = None):

@@ -74,27 +74,29 @@ def init(
     config: Config = None,
     name: Annotated[str, typer.Option(help="The gateway's name, as clients see it.")] = "edge",
     client: Annotated[
-        str | None, typer.Option(help="Make a first token for this client; default: client.")
-    ] = None,
+        str, typer.Option(help="Make a first token for a client of this name.")
+    ] = "client",
     lan: Annotated[
         bool, typer.Option("--lan", help="Listen on all interfaces, not on loopback only.")
     ] = False,
 ):
     """Write a configuration with comments, and make a first token."""
     from .init import write
-    from .store import CLIENT
+    from .store import CLIENT, StoreError
 
-    path = config or ctx.obj or configuration.candidates()[0]
+    path = config or ctx.obj or configuration.usual()
     write(path, name, lan)
     found = configuration.load(path)
     store = _store(found)
     try:
-        who = client or "client"
-        token = store.add_token(who, CLIENT, replace=client is None)
+        print(f"wrote {path}")
+        try:
+            token = store.add_token(client, CLIENT)
+            print(f"token of {client} (shown this once): {token}")
+        except StoreError:  # of a gateway before this one
+            print(f"{client} keeps the token that it has in {store.path}")
     finally:
         store.close()
-    print(f"wrote {path}")
-    print(f"token of {who} (shown this once): {token}")
     print(f"start it: mcpgw pi --config {path}")
 
 

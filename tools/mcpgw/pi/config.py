@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mcp_gw.config import limits
+from mcp_gw.route import rules
 
 from .. import UserError, tables
 from ..edge.table import BOARD_SECTIONS
@@ -33,6 +34,7 @@ class Server:
     calls: int = 8  # of boards' keyed calls, at once
     timeout_s: float = 60.0
     offers: tuple = ("tools", "prompts", "resources")
+    same_as: str | None = None  # another server, declared before, that offers the same
 
 
 @dataclass
@@ -55,10 +57,12 @@ class Board:
 
 @dataclass
 class Discovery:
-    """How boards are found that are not named: serial: on USB; mdns: in the network."""
+    """How boards are found, and lost. serial: on USB; mdns: in the network."""
 
     serial: bool = True
     mdns: bool = False
+    grace_s: float = 3.0  # a board that comes back within it was only restarted
+    look_s: float = 5.0  # how often a board over HTTP is asked whether it is there
     interfaces: tuple = ()  # addresses of the network interfaces to look at; none: all
     tokens: dict = field(default_factory=dict)  # board's name -> token for what mDNS finds
 
@@ -97,20 +101,18 @@ class Config:
     batch: int = 32  # calls in one batch of a board
     wait_s: float = 20.0  # how long a batch is worked on before it is answered
     settings: dict = field(default_factory=dict)
+    routing: dict = field(default_factory=dict)  # options of Gateway.routing()
     boards: dict = field(default_factory=dict)
     servers: dict = field(default_factory=dict)
     discovery: Discovery = field(default_factory=Discovery)
     dial: Dial = field(default_factory=Dial)
     model: object = None
+    environment: dict = field(default_factory=dict, repr=False)  # where its secrets are looked up
 
     @property
     def store(self):
         """Path of the database."""
         return self.state / "pi.sqlite"
-
-    @property
-    def is_loopback(self):
-        return self.host in LOOPBACK
 
 
 def load(path, environment=os.environ):
@@ -121,7 +123,7 @@ def load(path, environment=os.environ):
 def from_table(root, file, environment=os.environ):
     """The Config of a whole file's Table."""
     pi = root.table("pi")
-    config = Config(file)
+    config = Config(file, environment=environment)
     config.name = pi.text("name", config.name, NAME, "1 to 32 letters, digits, - and _")
     config.title = pi.text("title", None)
     config.instructions = pi.text("instructions", None)
@@ -139,6 +141,7 @@ def from_table(root, file, environment=os.environ):
     config.batch = pi.integer("batch", config.batch, 1, 256)
     config.wait_s = pi.number("wait_s", config.wait_s, 1, 600)
     config.settings = _settings(pi.table("settings"))
+    config.routing = pi.checked("routing", rules.checked)
     pi.done()
     config.servers = {
         name: _server(table, name, environment) for name, table in root.tables("servers").items()
@@ -149,7 +152,7 @@ def from_table(root, file, environment=os.environ):
     for name in config.boards:
         if name in config.servers:
             root.table("boards").fail(name, "a server has this name already")
-    config.discovery = _discovery(root.table("discovery"))
+    config.discovery = _discovery(root.table("discovery"), environment)
     config.dial = _dial(root.table("dial"))
     config.model = root.table("model") if "model" in root else None
     root.leave("model", *BOARD_SECTIONS)  # what boards have in the same file
@@ -192,7 +195,7 @@ def _settings(table):
 
 def _server(table, name, environment):
     server = Server(name)
-    server.url = _url(table)
+    server.url = web_address(table)
     server.command = table.texts("command")
     if bool(server.url) == bool(server.command):
         table.fail(None, "give it a url, or a command that starts it")
@@ -212,13 +215,14 @@ def _server(table, name, environment):
     server.calls = table.integer("calls", server.calls, 1, 1024)
     server.timeout_s = table.number("timeout_s", server.timeout_s, 0.1, 3600)
     server.offers = _offers(table, server.offers)
+    server.same_as = table.text("same_as", None, NAME)
     table.done()
     return server
 
 
 def _board(table, name, environment):
     board = Board(name)
-    board.url = _url(table)
+    board.url = web_address(table)
     board.port = table.text("port", None)
     if bool(board.url) == bool(board.port):
         table.fail(None, "give it a port, or a url")
@@ -239,12 +243,17 @@ def _board(table, name, environment):
     return board
 
 
-def _discovery(table):
+def _discovery(table, environment):
     found = Discovery()
     found.serial = table.flag("serial", found.serial)
     found.mdns = table.flag("mdns", found.mdns)
+    found.grace_s = table.number("grace_s", found.grace_s, 0, 3600)
+    found.look_s = table.number("look_s", found.look_s, 0.1, 3600)
     found.interfaces = table.texts("interfaces")
-    found.tokens = table.pairs("tokens")
+    found.tokens = {
+        name: table.revealed("tokens", value, environment)
+        for name, value in table.pairs("tokens").items()
+    }
     table.done()
     return found
 
@@ -258,7 +267,8 @@ def _dial(table):
     return dial
 
 
-def _url(table):
+def web_address(table):
+    """The url of a Table, checked; None where it has none."""
     url = table.text("url", None)
     if url is None:
         return None
@@ -306,10 +316,13 @@ def candidates(environment=os.environ):
     """Where a configuration is looked for, in order."""
     if environment.get("MCPGW_PI_CONFIG"):
         return [Path(environment["MCPGW_PI_CONFIG"])]
+    return [Path("mcp-edge.toml"), usual(environment), Path("/etc/mcpgw/mcp-edge.toml")]
+
+
+def usual(environment=os.environ):
+    """Where it is found from anywhere."""
+    if environment.get("MCPGW_PI_CONFIG"):
+        return Path(environment["MCPGW_PI_CONFIG"])
     from platformdirs import user_config_path
 
-    return [
-        Path("mcp-edge.toml"),
-        user_config_path("mcpgw", appauthor=False) / "mcp-edge.toml",
-        Path("/etc/mcpgw/mcp-edge.toml"),
-    ]
+    return user_config_path("mcpgw", appauthor=False) / "mcp-edge.toml"

@@ -31,10 +31,9 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 class DialIn:
     """Listens as config (config.Dial) says.
 
-    pairing: a Pairing; store: a Store; welcome: coroutine function(name, identity, wanted,
-    connection) -> the board's name: a board has shown a token (its name) or a code (None: it gets
-    a name, and may want one); it returns (name, token or None), and afterwards the connection is
-    given to joined(name, identity, connection).
+    pairing: a Pairing; store: a Store; name_for: function(wanted, identity, given) -> the name of
+    a board that has shown a code, from any thread; joined: function(name, identity, connection)
+    that is given the Connection of a board that may come in; log: a bridge.log.Log.
     """
 
     def __init__(self, config, pairing, store, name_for, joined, log):

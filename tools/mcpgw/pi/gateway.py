@@ -22,7 +22,13 @@ DELIVER = "mcp-gw/deliver"
 
 
 class PiGateway(Gateway):
-    """config: a config.Config; version: of this program; lines: a bridge.log.Log."""
+    """config: a config.Config; version: of this program; lines: a bridge.log.Log.
+
+    sampling: None, or what answers for the client's model where a server or a board asks for it,
+    as Upstream.sampling.
+    """
+
+    sampling = None
 
     def __init__(self, config, version, lines):
         super().__init__(

@@ -8,12 +8,12 @@ from mcp_gw.route.http_upstream import HttpUpstream
 from .. import __version__
 from .board_face import BoardFace
 
-# How often a board is asked whether it is there, and for how long its answer is waited for.
-LOOK_S = 5.0
+# For how long the answer of a board is waited for that is asked whether it is there.
 _LOOK_MS = 5000
 # A board that is busy does not answer: so many times before it counts as away.
 _MISSES = 3
 _MAX_BODY = 1 << 20
+_MAX_PENDING = 64  # requests under way
 
 
 class HttpBoard(BoardFace, HttpUpstream):
@@ -32,6 +32,7 @@ class HttpBoard(BoardFace, HttpUpstream):
             connections=connections,
             client=("mcpgw pi", __version__),
         )
+        self.client.MAX_PENDING = _MAX_PENDING
         self.url = url
         self.there = False
         self.why = "it was not there yet"
@@ -39,11 +40,12 @@ class HttpBoard(BoardFace, HttpUpstream):
 
     async def request(self, method, params_parts, timeout_ms=None, on_progress=None, can=b"{}"):
         params = self.to_board(method, b"".join(params_parts))
+        timeout_ms = min(timeout_ms or self.timeout_ms, self.timeout_ms)
         ok, raw = await super().request(method, [params], timeout_ms, on_progress, can)
         return ok, self.from_board(method, raw) if ok else raw
 
-    async def watch(self):
-        """See whether it is there, for ever."""
+    async def watch(self, look_s):
+        """See whether it is there, every look_s seconds, for ever."""
         misses = 0
         while True:
             try:
@@ -57,7 +59,7 @@ class HttpBoard(BoardFace, HttpUpstream):
             except GatewayError as e:
                 misses = _MISSES
                 self._is(False, str(e))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(look_s)
 
     async def _look(self):
         if not self.client.ready:

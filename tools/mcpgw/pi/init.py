@@ -40,6 +40,10 @@ mdns = false
 
 # [servers.files]
 # command = ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/srv/files"]
+
+# A language model for boards and servers: an OpenAI-compatible endpoint.
+# [model]
+# url = "http://127.0.0.1:8080/v1"
 """
 
 

@@ -45,7 +45,7 @@ class Inside(Upstream):
         message %= method.encode(), b"".join(params_parts)
         session = self._session()
         session.principal = self._principal
-        port = _Port(session, on_progress)
+        port = Port(session, on_progress)
         self._gateway.dispatch.take(port, message, 0, len(message))
         if port.data is None:
             port.answered = asyncio.get_running_loop().create_future()
@@ -71,7 +71,7 @@ class Inside(Upstream):
         pass
 
 
-class _Port:
+class Port:
     """Where the gateway answers to."""
 
     settling = False

@@ -26,12 +26,11 @@ from mcp_gw.route.upstream import error_of
 
 from ..bridge.deliver import MAX_KEY, Busy, Deliveries, unpack
 from .gateway import DELIVER, hidden_from, is_board
-from .inside import Inside, InsideSession
+from .inside import Inside, InsideSession, Port
+from .slots import Slots
 
 # The name under which keys are recorded: what boards call the paired gateway itself.
 HERE = "pi"
-# How long a single call waits for its turn.
-_PATIENCE_S = 10.0
 # An outcome is waited for so many times longer than a board does: it is wanted for the record.
 _LONGER = 10
 _OURS = b"io.modelcontextprotocol/"
@@ -44,10 +43,13 @@ class Keyed:
         self._gateway = gateway
         self._server = server = gateway.server
         self._calls = calls
-        self._slots = Slots(config)
+        self._slots = Slots(config.calls, config.calls_per_board, self._at_once)
         self._log = log
         self.deliveries = Deliveries(log, config.wait_s)
         self._batch = config.batch
+        self._servers = config.servers
+        self._most = config.calls
+        self._alone = set()  # tasks of calls that nobody waits for
         self.busy = 0  # calls that had to be put off, so far
         self._plain = server._call
         self._as_tasks = gateway.as_tasks
@@ -56,7 +58,15 @@ class Keyed:
         )
 
     async def close(self):
+        """To be called after Calls.close(), which ends the calls."""
         await self.deliveries.close()
+        for task in self._alone:
+            task.cancel()
+        await asyncio.gather(*self._alone, return_exceptions=True)
+
+    def _at_once(self, destination):
+        server = self._servers.get(destination)
+        return server.calls if server else self._most
 
     @property
     def under_way(self):
@@ -251,28 +261,40 @@ class Keyed:
                 port.send(progress(request, *told))
 
         call = self.run(request.session.principal, key, params, report)
-        ok, raw = await self._patient(call)
+        # On a line a board says that it wants a call no longer; over HTTP its connection ends, but
+        # so it does when the board has waited too long. Then the outcome is wanted all the same.
+        ok, raw = await self._patient(call, isinstance(port, Port))
         if not ok:
             return [b'{"jsonrpc":"2.0","id":', request.id, b',"error":', raw, b"}"]
         if not request.revision.modern:
-            from mcp_gw.route.passage import _readable
+            from mcp_gw.route.passage import readable
 
-            raw = _readable(request.revision, raw)
+            raw = readable(request.revision, raw)
         return [b'{"jsonrpc":"2.0","id":', request.id, b',"result":', raw, b"}"]
 
-    async def _patient(self, call):
-        """What a keyed call comes to; a board that has waited long enough learns it later."""
+    async def _patient(self, call, ends):
+        """What a keyed call comes to; a board that has waited long enough learns it later. ends:
+        whether the call ends with who waits for it."""
         timeout_s = self._gateway.config["call_timeout_ms"] / 1000
         task = asyncio.ensure_future(call)
         try:
             await asyncio.wait([task], timeout=timeout_s)
         except asyncio.CancelledError:
-            task.cancel()
+            if ends:
+                task.cancel()
+            else:
+                self._let_go(task)
             raise
         if not task.done():
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._let_go(task)
             raise NoAnswer(f"no answer within {timeout_s:g} s; ask again with the same key")
         return task.result()
+
+    def _let_go(self, task):
+        """Nobody waits for a call any more; it goes on."""
+        self._alone.add(task)
+        task.add_done_callback(self._alone.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _delivered(self, request, jobs, max_bytes, meta):
         principal = request.session.principal
@@ -282,66 +304,6 @@ class Keyed:
 
         raw = await self.deliveries.run(jobs, max_bytes, execute)
         return [b'{"jsonrpc":"2.0","id":', request.id, b',"result":', raw, b"}"]
-
-
-class Slots:
-    """Turns of keyed calls: so many at once of all, of one board, and of one destination. Those
-    who wait for a destination that takes its time hold up nobody else's."""
-
-    def __init__(self, config):
-        self._config = config
-        self._all = asyncio.Semaphore(config.calls)
-        self._boards = {}
-        self._destinations = {}
-        self.taken = 0
-
-    def turn(self, principal, destination):
-        """An asynchronous context manager. Raises Busy when the turn does not come in time."""
-        config = self._config
-        board = self._boards.get(principal)
-        if board is None:
-            board = self._boards[principal] = asyncio.Semaphore(config.calls_per_board)
-        gate = self._destinations.get(destination)
-        if gate is None:
-            server = config.servers.get(destination)
-            gate = asyncio.Semaphore(server.calls if server else config.calls)
-            self._destinations[destination] = gate
-        return _Turn(self, (board, gate, self._all))
-
-
-class _Turn:
-    def __init__(self, slots, gates):
-        self._slots = slots
-        self._gates = gates
-        self._held = []
-
-    async def __aenter__(self):
-        try:
-            if any(gate.locked() for gate in self._gates):
-                async with asyncio.timeout(_PATIENCE_S):
-                    await self._enter()
-            else:
-                await self._enter()
-        except TimeoutError:
-            self._leave()
-            raise Busy("too many calls are under way; ask again") from None
-        except BaseException:
-            self._leave()
-            raise
-        self._slots.taken += 1
-
-    async def _enter(self):
-        for gate in self._gates:
-            await gate.acquire()
-            self._held.append(gate)
-
-    def _leave(self):
-        while self._held:
-            self._held.pop().release()
-
-    async def __aexit__(self, *what):
-        self._slots.taken -= 1
-        self._leave()
 
 
 def _plain_key(key):

@@ -11,7 +11,7 @@ from mcp_gw.errors import (
     Unavailable,
 )
 from mcp_gw.protocol import client as core
-from mcp_gw.protocol.jsontext import one_line
+from mcp_gw.protocol.jsontext import member, one_line
 from mcp_gw.route.upstream import Upstream, unasked_type
 
 from .. import __version__
@@ -38,7 +38,7 @@ class LinkBoard(BoardFace, Upstream, Listener):
     timeout_s: of a request; offers: what of it clients are shown.
 
     board: the Board, to be set before it runs; relay: what answers the board's own requests (a
-    bridge.relay.Relay), or None; hello: what the board said of itself last (dict).
+    bridge.relay.Relay), or None.
     """
 
     def __init__(self, name, log, on_state, served=tuple, timeout_s=30.0, offers=_KINDS):
@@ -49,13 +49,11 @@ class LinkBoard(BoardFace, Upstream, Listener):
         self._log = log
         self._on_state = on_state
         self.board = self.relay = None
-        self.hello = {}
         self.why = "it was not there yet"
         self.client = core.Client("mcpgw pi", __version__)
         self.client.MAX_PENDING = _MAX_PENDING
         self._pending = {}  # id -> _Pending
         self._tokens = {}  # progress token -> function(raw)
-        self._offered = None  # the token that belongs to the next request
         self._opening = None  # task
         self._opened = None  # future
 
@@ -68,13 +66,17 @@ class LinkBoard(BoardFace, Upstream, Listener):
         """The conversation knows."""
 
     @property
+    def hello(self):
+        """What the board said of itself last (dict)."""
+        return self.board.hello
+
+    @property
     def capabilities(self):
         return self.client.capabilities
 
     # What a Board tells.
 
     def board_up(self, hello, restarted):
-        self.hello = hello
         if self.relay is not None:
             self.relay.board_up(restarted)
         self._open_again()
@@ -171,14 +173,9 @@ class LinkBoard(BoardFace, Upstream, Listener):
     def meta(self, extra=b"", can=b"{}"):
         return self.client.meta(extra, can)
 
-    def next_token(self):
-        self._offered = super().next_token()
-        return self._offered
-
     def begin(self, method, params_parts, timeout_ms, done, on_progress=None):
         """Send a request now; done(ok, raw, error) is called once, later, as LinkUpstream.begin()
         has it. Returns an id for give_up(). Raises Unavailable."""
-        token, self._offered = self._offered, None
         if not self.up:
             raise Unavailable(self.absence())
         if self.board.unsent > _MAX_UNSENT:
@@ -195,11 +192,12 @@ class LinkBoard(BoardFace, Upstream, Listener):
             self.client.forget(id)
             done(False, error_object(INVALID_REQUEST, why), None)
             return None
+        timeout_ms = min(timeout_ms, self.timeout_ms)
         timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, self._late, id)
-        key = b"%d" % token if token is not None and on_progress is not None else None
-        if key is not None:
-            self._tokens[key] = on_progress
-        self._pending[id] = method, done, key, timer
+        token = _token_of(params) if on_progress is not None else None
+        if token is not None:
+            self._tokens[token] = on_progress
+        self._pending[id] = method, done, token, timer
         self.board.send_message(line)
         return id
 
@@ -269,6 +267,14 @@ class LinkBoard(BoardFace, Upstream, Listener):
     def pending(self):
         """Requests under way."""
         return len(self._pending)
+
+
+def _token_of(params):
+    """The progress token in a request's params, as JSON text, or None."""
+    if b'"progressToken"' not in params:
+        return None
+    meta = member(params, b"_meta")
+    return member(meta, b"progressToken") if meta and meta[:1] == b"{" else None
 
 
 def _tells(capability):

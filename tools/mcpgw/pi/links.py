@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+
+from mcp_gw.errors import ConfigError
 
 from ..bridge import board as bridge
 from ..ports import PortError, choose_port, find_ports
@@ -15,6 +18,7 @@ from .store import StoreError
 # Under this name a board has this gateway as its upstream: gw.upstream("pi").
 HERE = "pi"
 _PORT = "port:"  # how the identity begins of a board that only its port tells from others
+_LENT = "another mcpgw works on it"
 _SCAN_S = 1.0
 # A board that was found has so long to say hello: it may be at its prompt, and has to start then.
 _MEET_S = 45.0
@@ -29,6 +33,8 @@ class Links:
         self._boards = boards
         self._log = boards.log
         self._ports = {}  # identity of a serial port that was found -> task
+        self._lent = frozenset()  # devices that are others' for now
+        self._meeting = set()  # of bridge.Board, for boards that have yet to say their name
         self._left = set()  # of those behind which there is no board of ours, while they are there
         self._listener = None
 
@@ -70,10 +76,29 @@ class Links:
 
     # Serial ports.
 
+    def lend(self, devices):
+        """Keep away from these ports (devices, as os.path.realpath() has them), and from no other:
+        another mcpgw works on a board there."""
+        if devices == self._lent:
+            return
+        self._lent = frozenset(devices)
+        boards = [board.upstream for board in self._boards.known.values()]
+        links = [one.board for one in boards if isinstance(one, LinkBoard)]
+        for link in [*links, *self._meeting]:
+            if link.device and os.path.realpath(link.device) in self._lent:
+                link.let_go(_LENT)
+
+    def _free(self, device):
+        """The device, if it is not lent. Raises PortError."""
+        if os.path.realpath(device) in self._lent:
+            raise PortError(_LENT)
+        return device
+
     def serial(self, name, options):
         """A board on a port that the configuration names. options: config.Board."""
         port = options.port
-        find = (lambda: port) if "://" in port else (lambda: choose_port(port))
+        named = (lambda: port) if "://" in port else (lambda: choose_port(port))
+        find = lambda: self._free(named())  # noqa: E731
         board = self._make(name, "serial", port, _PORT + port, find, options)
         board.work = asyncio.ensure_future(board.upstream.board.run())
 
@@ -94,7 +119,8 @@ class Links:
             self._left.intersection_update(here)
             for identity, port in here.items():
                 known = identity in self._ports and not self._ports[identity].done()
-                if known or identity in self._left or port.device in named:
+                lent = os.path.realpath(port.device) in self._lent
+                if known or lent or identity in self._left or port.device in named:
                     continue
                 if len(self._ports) < _MAX_PORTS:
                     work = self._meet(port, identity)
@@ -116,9 +142,12 @@ class Links:
 
     async def _meet(self, port, identity):
         """Serve a board on a port that was found: first it has to say its name."""
-        find = _finder(port)
+        named = _finder(port)
+        find = lambda: self._free(named())  # noqa: E731
         first = _First()
-        task = asyncio.ensure_future(bridge.Board(find, first, self._log, [HERE]).run())
+        link = bridge.Board(find, first, self._log, [HERE])
+        self._meeting.add(link)
+        task = asyncio.ensure_future(link.run())
         try:
             async with asyncio.timeout(_MEET_S):
                 wanted = await first.name
@@ -132,6 +161,7 @@ class Links:
             self._log.info(str(e))
             return
         finally:
+            self._meeting.discard(link)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         board = self._boards.known.get(name)
@@ -175,12 +205,18 @@ class Links:
         boards = self._boards
         board = boards.known.get(name)
         linked = board is None or isinstance(board.upstream, LinkBoard)
-        if not linked or name in boards.config.boards:
-            self._log.info(f"{name} dials in, but it is known by {board.where}: not taken")
+        if not linked or name in boards.config.boards or name in boards.config.servers:
+            told = "a server is called so" if board is None else f"it is known by {board.where}"
+            self._log.info(f"{name} dials in, but {told}: not taken")
             connection.cut()
             return
         if board is None:
-            board = self._make(name, "dial", connection.address, identity, None, None)
+            try:
+                board = self._make(name, "dial", connection.address, identity, None, None)
+            except ConfigError as e:  # it is being forgotten this moment; it comes again
+                self._log.info(f"{name} dials in: {e}")
+                connection.cut()
+                return
         before = board.work
         board.kind, board.where, board.identity = "dial", connection.address, identity
         board.work = asyncio.ensure_future(self._attend(board, connection, before))

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
 import socket
 import ssl
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -18,6 +20,7 @@ from ..bridge.calls import Calls
 from ..bridge.keys import KeyStore
 from ..bridge.run import prune, report
 from .asgi import Application
+from .config import LOOPBACK
 from .endpoints import PiEndpoints
 from .gateway import PiGateway
 from .guard import Guard
@@ -29,6 +32,7 @@ from .store import ServiceLock, Store, StoreError, explained
 from .views import install as install_views
 
 _SECOND_S = 1.0
+_THREADS = 64
 # How long requests under way may take to end when the service stops.
 _GRACE_S = 5
 
@@ -37,7 +41,7 @@ class Service:
     """One paired gateway. config: a Config; log: a bridge.log.Log. Raises UserError.
 
     gateway, store, keyed, servers (dict of name -> Upstream), boards: its parts, for those that
-    take part in it: pi/boards.py (`Boards(gateway, config, store, servers, log, keyed)` with async
+    take part in it: pi/boards.py (`Boards(gateway, config, store, servers, log)` with async
     run() and close()) and pi/model.py (`Model(gateway, config, log)`, likewise).
     """
 
@@ -68,12 +72,15 @@ class Service:
             PiEndpoints(self),
         )
         self.servers = open_servers(self.gateway, config, log)
-        self.boards = self._part("boards", "Boards", self.store, self.servers, log, self.keyed)
+        self.boards = self._part("boards", "Boards", self.store, self.servers, log)
         self.model = None
         if config.model is not None:
             self.model = self._part("model", "Model", log)
             if self.model is None:
                 raise UserError(f"{config.file}: [model]: this installation comes without it")
+        self.web = (
+            self.asgi if self.model is None else self.model.in_front_of(self.asgi, self.guard)
+        )
         self.socket = None
         self._ending = asyncio.Event()
 
@@ -105,7 +112,7 @@ class Service:
         """Serve until end(). stdio: None, or the client_stdio.Client that is served beside."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: report(self.log, context))
-        server = _server(self.asgi, self.config, self.gateway)
+        server = _server(self.web, self.config, self.gateway)
         self.gateway.open(self.asgi)
         works = [
             server.serve([self.socket]),
@@ -121,6 +128,7 @@ class Service:
         host, port = self.address
         shown = f"[{host}]" if ":" in host else host
         self.log.info(f"{self.config.name} serves at {scheme}://{shown}:{port}{self.config.path}")
+        self._warn()
         tasks = [asyncio.ensure_future(work) for work in works]
         try:
             # Only a signal, the end of a client on stdio or an internal error completes one.
@@ -129,8 +137,18 @@ class Service:
                 task.result()
         finally:
             server.should_exit = True
-            await asyncio.wait(tasks[:1], timeout=_GRACE_S + 1)
+            await self.asgi.drain(_GRACE_S)
+            await asyncio.wait(tasks[:1], timeout=_GRACE_S)
             await self._close(tasks)
+
+    def _warn(self):
+        config = self.config
+        if config.host in LOOPBACK:
+            return
+        if config.insecure:
+            self.log.info("[pi] insecure: everybody who reaches this port may use every tool")
+        elif not config.certificate:
+            self.log.info("[pi] no certificate: tokens can be read by who listens on the network")
 
     async def _close(self, tasks):
         self.gateway.stop()
@@ -140,8 +158,8 @@ class Service:
         for part in (self.boards, self.model):
             if part is not None:
                 await part.close()
-        await self.keyed.close()
         await self.calls.close()
+        await self.keyed.close()
         await asyncio.gather(*(one.close() for one in self.servers.values()))
         self.close()
 
@@ -225,6 +243,9 @@ def run(config, log, stdio=False):
 
 
 def _loop_run(work):
+    # Names that nobody answers for are waited for in threads; there have to be enough of them for
+    # the other boards.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", str(_THREADS))
     try:
         import uvloop
     except ImportError:  # Windows
@@ -233,7 +254,12 @@ def _loop_run(work):
 
 
 async def _run(config, log, stdio):
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="pi"))
     service = Service(config, log)
+    # What is there by now stays: looking through it again and again is time lost.
+    gc.collect()
+    gc.freeze()
     try:
         service.listen()
     except BaseException:
@@ -262,7 +288,7 @@ def _more_files():
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 65536
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -19,8 +19,9 @@ from ..bridge.log import LineJoiner
 # The longest line taken from a server, bytes.
 MAX_LINE = 4 << 20
 _CAPABILITIES = '{"roots":{},"sampling":{},"elicitation":{"form":{},"url":{}}}'
-# How long a step of the opening may take; a server that knows only `initialize` may stay silent.
-_STEP_S = 10.0
+# How long the two steps of the opening may take: a server that knows only `initialize` may stay
+# silent to the first, and one that is installed as it starts takes its time.
+_DISCOVER_S, _INITIALIZE_S = 10.0, 50.0
 _CHUNK = 65536
 _RETRY_S = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 _STEADY_S = 30.0  # a server that ran so long is started again at once
@@ -57,7 +58,7 @@ class StdioUpstream(Upstream):
         self._held = Held(_MAX_HELD, _ANSWER_MS)
         self._client = core.Client("mcpgw pi", __version__, capabilities=_CAPABILITIES)
         self._client.MAX_PENDING = 1000
-        self._opening = asyncio.Lock()
+        self._launching = None  # task
         self._calls = {}  # id -> _Call
         self._process = None
         self._reader = None
@@ -97,7 +98,7 @@ class StdioUpstream(Upstream):
             call.start(self._request(call, method, params))
         else:
             call.on_progress, call.can = on_progress, can
-        timeout_s = (timeout_ms or self.timeout_ms) / 1000
+        timeout_s = self.timeout_ms / 1000  # its own, whoever asks
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._held.outcome(call)
@@ -112,8 +113,12 @@ class StdioUpstream(Upstream):
         self._closed = True
         self._held.close()
         await asyncio.sleep(0)
-        async with self._opening:
-            await self._end("the gateway is closing")
+        if self._launching is not None:
+            self._launching.cancel()
+            await asyncio.gather(self._launching, return_exceptions=True)
+        for task in self._aside:
+            task.cancel()
+        await self._end("the gateway is closing")
 
     # One request.
 
@@ -160,30 +165,34 @@ class StdioUpstream(Upstream):
     async def _open(self):
         if self._process is not None and self._client.ready:
             return
-        async with self._opening:
-            if self._process is not None and self._client.ready:
-                return
-            loop = asyncio.get_running_loop()
-            if self._closed:
-                raise Unavailable("the gateway is closing")
-            if loop.time() < self._not_before:
-                raise Unavailable(f"{self.name} is not there: {self._why}")
-            self._tries += 1
-            pause = _RETRY_S[min(self._tries, len(_RETRY_S)) - 1]
-            self._not_before = loop.time() + pause
-            try:
-                await self._start()
-                await self._handshake()
-            except BaseException as e:
-                await self._end(str(e) or type(e).__name__)
-                raise
-            self.up = True
-            server = self._client.server.get("name", "a server")
-            self._log.info(f"server {self.name} runs: {server}, MCP {self._client.version}")
-            if self.restarts and self.on_change is not None:
-                for kind in self.offers:
-                    self.on_change(kind)
-            self.restarts += 1
+        if self._launching is None or self._launching.done():
+            self._launching = asyncio.ensure_future(self._launch())
+            self._launching.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Who waits for it may give up; it goes on for the next.
+        await asyncio.shield(self._launching)
+
+    async def _launch(self):
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise Unavailable("the gateway is closing")
+        if loop.time() < self._not_before:
+            raise Unavailable(f"{self.name} is not there: {self._why}")
+        self._tries += 1
+        pause = _RETRY_S[min(self._tries, len(_RETRY_S)) - 1]
+        self._not_before = loop.time() + pause
+        try:
+            await self._start()
+            await self._handshake()
+        except BaseException as e:
+            await self._end(str(e) or type(e).__name__)
+            raise
+        self.up = True
+        server = self._client.server.get("name", "a server")
+        self._log.info(f"server {self.name} runs: {server}, MCP {self._client.version}")
+        if self.restarts and self.on_change is not None:
+            for kind in self.offers:
+                self.on_change(kind)
+        self.restarts += 1
 
     async def _start(self):
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -214,11 +223,12 @@ class StdioUpstream(Upstream):
         while not client.ready:
             self._step = asyncio.get_running_loop().create_future()
             await self._write(client.out)
+            limit_s = _DISCOVER_S if client.version else _INITIALIZE_S
             try:
-                async with asyncio.timeout(_STEP_S):
+                async with asyncio.timeout(limit_s):
                     event = await self._step
             except TimeoutError:
-                event = client.rejected(f"no answer within {_STEP_S:g} s")
+                event = client.rejected(f"no answer within {limit_s:g} s")
             if event == core.REFUSED:
                 raise Unavailable(f"{self.name}: {client.why}")
             if event == core.READY:

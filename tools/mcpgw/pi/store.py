@@ -6,6 +6,7 @@ second service on the same file is kept out by a lock; `mcpgw pi token` and its 
 beside the service.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from .. import UserError
 
 VERSION = 1
 BOARD, CLIENT = "board", "client"
+_LENT = "lent:"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -75,6 +77,7 @@ class Store:
                 self.path, timeout=5, isolation_level=None, check_same_thread=False
             )
             self._open(check)
+            _give_to_owner(self.path)
         except (sqlite3.Error, OSError) as e:
             raise explained(self.path, e) from e
 
@@ -147,6 +150,20 @@ class Store:
         known += self.write("DELETE FROM tokens WHERE name=? AND kind='board'", name)
         return known > 0
 
+    # Ports that a service leaves to others for a while.
+
+    def lend(self, device, until):
+        """device: of a serial port, as os.path.realpath() has it; until: unix time, 0: no more."""
+        self.write("DELETE FROM about WHERE name=?", _LENT + device)
+        if until:
+            self.write("INSERT INTO about VALUES (?, ?)", _LENT + device, str(int(until)))
+
+    def lent(self):
+        """Set of the devices that are lent now."""
+        rows = self.rows("SELECT name, value FROM about WHERE name LIKE ?", _LENT + "%")
+        now = self._clock()
+        return {name[len(_LENT) :] for name, until in rows if now < int(until)}
+
     # SQLite.
 
     def rows(self, query, *values):
@@ -164,6 +181,16 @@ class Store:
                 return self._db.execute(query, values).rowcount
         except sqlite3.Error as e:
             raise explained(self.path, e) from e
+
+
+def _give_to_owner(path):
+    """Files that root makes in a service's folder are to be the service's."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    owner = path.parent.stat()
+    for name in (path.name, path.name + "-wal", path.name + "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.chown(path.with_name(name), owner.st_uid, owner.st_gid)
 
 
 def digest(token):

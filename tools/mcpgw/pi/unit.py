@@ -60,11 +60,6 @@ LockPersonality=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 UMask=0077
-DevicePolicy=closed
-DeviceAllow=char-ttyACM rw
-DeviceAllow=char-ttyUSB rw
-DeviceAllow=char-ttyAMA rw
-DeviceAllow=char-ttyS rw
 LimitNOFILE=65536
 TasksMax=512
 

@@ -69,6 +69,10 @@ def pico(
     xip_cache: Annotated[
         bool, typer.Option("--xip-cache", help="count the time that reading flash takes")
     ] = False,
+    spi_nor: Annotated[
+        Path | None,
+        typer.Option(help="file of a 1 MB flash chip on SPI 0, chip select GP17; made if absent"),
+    ] = None,
     hangup: Annotated[bool, typer.Option(help="hang up the port while the board resets")] = True,
 ):
     """Run a Raspberry Pi Pico image."""
@@ -84,6 +88,7 @@ def pico(
             seed=seed,
             id=id,
             xip_cache=xip_cache,
+            spi_nor=spi_nor,
             hangup=hangup,
             on_event=_show,
         )

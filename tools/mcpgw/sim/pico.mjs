@@ -12,6 +12,7 @@ import { Board } from './board.mjs';
 import { ConsolePort } from './console_port.mjs';
 import { Flash } from './flash.mjs';
 import { makeCommands } from './control.mjs';
+import { SpiNor } from './spi_nor.mjs';
 
 const defaults = {
   bootrom: null, // path of the RP2040's boot ROM, 16 KB
@@ -30,6 +31,7 @@ const defaults = {
   adc: {}, // channel -> 0..4095
   pins: {}, // GPIO -> 0 or 1
   watch: [], // GPIOs whose output edges are reported
+  spiNor: null, // {bus, cs, size, file}: a flash chip at the SPI
 };
 
 const SLICE_MS = 4; // how long the core runs before the process looks at its sockets
@@ -50,6 +52,7 @@ class Pico {
       onRoom: () => this.poke(),
       onOpen: (open) => this.open(open),
     });
+    this.spiNor = config.spiNor && new SpiNor(config.spiNor);
     this.tracing = false;
     this.held = false;
     this.isOpen = false;
@@ -92,7 +95,9 @@ class Pico {
     };
     const { bootrom, flash, port } = this;
     this.rebase(0);
-    return new Board({ bootrom, flash, stream: port, settings, on, keep });
+    const board = new Board({ bootrom, flash, stream: port, settings, on, keep });
+    this.spiNor?.attach(board.mcu);
+    return board;
   }
 
   // Cycles the core executed and nanoseconds of simulated time, both since the last reset.

@@ -26,7 +26,8 @@ class PicoSim(Machine):
     that lives until stop(). adc: {channel: value}, pins: {GPIO: 0 or 1}: what is connected.
     speed: simulated seconds per real second at most, 0 for as fast as possible. seed: makes the
     chip's random bits repeatable. id: its unique id, 16 hexadecimal digits. xip_cache: let reads
-    of flash take the time that they take through its cache; see docs/simulator.md. hangup: hang up
+    of flash take the time that they take through its cache; see docs/simulator.md. spi_nor: file
+    of a 1 MB flash chip on SPI 0 with its chip select at GPIO 17. hangup: hang up
     the pty while the board resets, as USB does; else only the bytes in flight are lost.
     on_event(dict): called with each event, from a thread of its own.
     """
@@ -47,6 +48,7 @@ class PicoSim(Machine):
         seed=None,
         id="e660000000000001",
         xip_cache=False,
+        spi_nor=None,
         hangup=True,
         on_event=None,
     ):
@@ -62,6 +64,7 @@ class PicoSim(Machine):
             "watch": [],
             "cut": None,
             "hold": False,
+            "spiNor": spi_nor and {"bus": 0, "cs": 17, "size": 1 << 20, "file": str(spi_nor)},
         }
         if not re.fullmatch(r"[0-9a-fA-F]{16}", id):
             raise SimError(f"the id must be 16 hexadecimal digits, not {id!r}")
