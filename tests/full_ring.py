@@ -1,5 +1,5 @@
-"""A full queue of 1 MiB for the emulated Pico: it lies in the second half of the board's flash, which
-a script reads where it is mapped. Where the board's file system is, it holds that instead."""
+"""A full queue of 1 MiB for the emulated Pico: it lies in the second half of the board's flash,
+which a script reads where it is mapped. Where the board's file system is, it holds that instead."""
 
 from functools import cache
 
@@ -57,18 +57,21 @@ print(max(mounts), through, ticks_diff(ticks_us(), begin), ring.count, count, le
 RAM = (
     DEVICE
     + """
-hog = [None] * 500
+hog = [None] * 900
 
 def fill(room):
     kept = bytearray(room)
     size = 65536
     n = 0
-    while size >= 16:
+    while size:
         try:
-            hog[n] = bytearray(size)
+            # At last what takes a single block of the heap.
+            hog[n] = bytearray(size if size >= 16 else 0)
             n += 1
         except MemoryError:
             size //= 2
+            if size == 8:
+                size = 1
     kept = None
 
 def mounts(room):

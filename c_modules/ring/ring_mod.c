@@ -30,14 +30,15 @@ static bool read_device(void *context, uint32_t addr, uint8_t *to, uint32_t n) {
     return false;
 }
 
-// A memory-mapped region, or a device; its reads fill `buffer`, of at least `whole` bytes.
-static byte *get_source(mp_obj_t src, mp_obj_t buffer, uint32_t whole, ring_source_t *source, device_t *device) {
+// A memory-mapped region, or a device; its reads go into `buffer`, of at least `least` bytes.
+static byte *get_source(mp_obj_t src, mp_obj_t buffer, uint32_t least, ring_source_t *source, device_t *device) {
     mp_buffer_info_t info;
     mp_get_buffer_raise(buffer, &info, MP_BUFFER_RW);
-    if (info.len != whole) {
+    if (info.len < least) {
         mp_raise_ValueError(MP_ERROR_TEXT("wrong buffer"));
     }
     byte *to = info.buf;
+    uint32_t whole = (uint32_t)info.len;
     *source = (ring_source_t){.map = NULL, .read = read_device, .context = device, .limit = INT32_MAX};
     if (mp_get_buffer(src, &info, MP_BUFFER_READ)) {
         source->map = info.buf;

@@ -109,10 +109,10 @@ class Log(Reader):
         look = self._core.survey
         for s in range(self.dev.sectors):
             live[s] = 0
-            if look(self.src, self._sector, f, s) == _FOREIGN:
+            if look(self.src, self.head, f, s) == _FOREIGN:
                 raise NotAQueue(
                     "queue of format %d with %d-byte sectors; this is format %d with %d"
-                    % (self._sector[3], 1 << self._sector[4], layout.VERSION, self._size)
+                    % (self.head[3], 1 << self.head[4], layout.VERSION, self._size)
                 )
         self.next_seq = f[_NEXT_SEQ]
         if f[_WEAR_LOW] == _NONE:
@@ -134,7 +134,7 @@ class Log(Reader):
         kept = last = generation = 0
         for _ in range(n):
             s = s + 1 if s + 1 < n else 0
-            what = look(self.src, self._sector, f, s)
+            what = look(self.src, self.head, f, s)
             wears[s] = f[_AFTER]
             if what == _KEPT:
                 order[kept] = s
@@ -159,7 +159,7 @@ class Log(Reader):
         high = at
         while low < high:
             middle = (low + high) // 2
-            self._core.judge(self.src, self._sector, f, order[middle])
+            self._core.judge(self.src, self.head, f, order[middle])
             if first > f[_FROM] or first == f[_FROM] and generation >= f[_TO]:
                 low = middle + 1
             else:
@@ -177,16 +177,17 @@ class Log(Reader):
             return BLANK_WEAR
         wear = -1
         if what != JUNK and what != SUSPECT:
-            wear = layout.unpack_wear(int.from_bytes(self._sector[8:12], "little"))
+            wear = layout.unpack_wear(int.from_bytes(self.head[8:12], "little"))
         return LOST_WEAR if wear < 0 else wear
 
     def _check_blank(self):
         # Nothing of ours: only flash that is blank, but for a torn stamp, may be taken over.
         stamp = self._stamp(1)
-        self.dev.read(0, self._sector)
+        head = memoryview(self.head)[:SECTOR_HEAD]
+        self.dev.read(0, head)
         torn = True
         for i in range(SECTOR_HEAD):
-            torn = torn and self._sector[i] & stamp[i] == stamp[i]
+            torn = torn and head[i] & stamp[i] == stamp[i]
         if not torn or not self.is_blank(SECTOR_HEAD, self.dev.sectors * self._size):
             raise NotAQueue("the flash is not blank and holds no queue")
 
@@ -194,8 +195,13 @@ class Log(Reader):
         return self._core.blank(self.src, self.head, addr, end)
 
     def _stamp(self, generation):
-        layout.pack_sector(self._sector, self._size, layout.STAMP, 0, generation, self.next_seq, 0)
-        return bytes(self._sector)
+        return self.packed(layout.STAMP, 0, generation, self.next_seq, 0)
+
+    def packed(self, flags, wear, generation, first, last):
+        """A sector's header."""
+        buf = bytearray(SECTOR_HEAD)
+        layout.pack_sector(buf, self._size, flags, wear, generation, first, last)
+        return buf
 
     def _count(self):
         f = self.f
@@ -240,7 +246,7 @@ class Log(Reader):
     def _scan(self, s):
         # Count sector s. False if all it has was moved to the newest sector.
         f = self.f
-        if self._core.enter(self.src, self._sector, f, s) != VALID:
+        if self._core.enter(self.src, self.head, f, s) != VALID:
             return False
         self._cached = s
         first = f[_FROM]

@@ -65,13 +65,12 @@ class Reader:
         self.count = self.bad = 0
         self.damaged = self.corrupt = self.torn = self.repaired = 0
         self.priority = 0
-        # The record last looked at: its beginning, and what it says.
+        # The record or the sector's header last looked at: its beginning, and what it says.
         self.head = bytearray(HEAD + layout.KEY_MAX + layout.WHOLE)
         self.f = f = array("I", bytes(4 * _NUMBERS))
         f[_SECTOR] = size
         f[_SECTOR + 1] = dev.page_size
         f[_SECTOR + 2] = n * size
-        self._sector = bytearray(SECTOR_HEAD)
         # The sector that `f` is about.
         self._cached = -1
         # Sequence numbers (first, last) of parts of records that are not there as a whole.
@@ -128,13 +127,13 @@ class Reader:
     # Finding
 
     def read_sector(self, s):
-        """Load sector s's header into _sector; what it is."""
-        return self._core.header(self.src, s * self._size, self._sector)
+        """Load sector s's header into `head`; what it is."""
+        return self._core.header(self.src, s * self._size, self.head)
 
     def enter(self, s):
         """Let `f` be about sector s; its header is read if it was not there already."""
         if s != self._cached:
-            self._core.enter(self.src, self._sector, self.f, s)
+            self._core.enter(self.src, self.head, self.f, s)
             self._cached = s
 
     def seek(self, s, addr, mode, after=0, kinds=None):
@@ -172,7 +171,7 @@ class Reader:
         while high - low > 1:
             middle = (low + high) // 2
             self.read_sector(self.order[middle])
-            if struct.unpack_from("<I", self._sector, 16)[0] <= seq:
+            if struct.unpack_from("<I", self.head, 16)[0] <= seq:
                 low = middle
             else:
                 high = middle

@@ -245,11 +245,9 @@ class Ring(Sectors):
                 break
         wear = self.f[_WEAR_LOW] + self.wears[s]
         generation = self.f[_GENERATION] + 1
-        layout.pack_sector(
-            self._sector, self._size, layout.STAMP, wear, generation, self.next_seq, 0
-        )
+        header = self.packed(layout.STAMP, wear, generation, self.next_seq, 0)
         self.start(s * self._size)
-        self.put(self._sector)
+        self.put(header)
         self.flush()
         self.mount()
         self.settle_now()

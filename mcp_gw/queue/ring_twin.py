@@ -104,12 +104,12 @@ _ORPHANS = const(2)
 
 
 def header(src, addr, buf):
-    """Load the sector header at addr into buf (32 bytes); what it is. One flipped bit is put right
-    in buf.
+    """Load the sector header at addr into buf[:32]; what it is. One flipped bit is put right in
+    buf.
     """
-    if not _reader(src)(addr, buf):
+    view = memoryview(buf)[: layout.SECTOR_HEAD]
+    if not _reader(src)(addr, view):
         return JUNK
-    view = memoryview(buf)
     if crc32(view[: SECTOR_COVERED + 4]) == RESIDUE and buf[:3] == layout.MAGIC:
         return VALID
     ends = bytes(view[:8]), bytes(view[12:28])

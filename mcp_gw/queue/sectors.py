@@ -56,8 +56,8 @@ class Sectors(Log):
             self.flush()
         elif self.tail == self.active * self._size + SECTOR_HEAD or self.active < 0:
             # As it was read then.
-            self._core.judge(self.src, self._sector, f, newest)
-            self.dev.program(newest * self._size, memoryview(self._sector)[: layout.DONE])
+            self._core.judge(self.src, self.head, f, newest)
+            self.dev.program(newest * self._size, memoryview(self.head)[: layout.DONE])
         if f[_DONE]:
             self.dev.program(newest * self._size + layout.DONE, b"\0")
             moved = struct.unpack_from("<II", f, 4 * _NEWEST_HEAD + 16)
@@ -196,11 +196,11 @@ class Sectors(Log):
         self.ahead = -1
         generation = self.f[_GENERATION] = self.f[_GENERATION] + 1
         wear = self.f[_WEAR_LOW] + self.wears[s]
-        layout.pack_sector(self._sector, self._size, flags, wear, generation, first, last)
+        header = self.packed(flags, wear, generation, first, last)
         self._cached = -1
         self._last_opened = s
         self.start(s * self._size)
-        self.put(memoryview(self._sector)[: layout.DONE])
+        self.put(memoryview(header)[: layout.DONE])
         self.flush()
         return s
 
@@ -323,9 +323,9 @@ class Sectors(Log):
         self.enter(s)
         start = self.f[_SEED] ^ addr - s * self._size
         # Not into `head`, which _verify() uses, perhaps before all of it is put.
-        buf = self._sector
+        buf = bytearray(HEAD)
         layout.pack_record(buf, kind, length, seq, crc, key_length, flags, start, marks)
-        self.put(memoryview(buf)[:HEAD])
+        self.put(buf)
 
     def put_from(self, addr, n):
         """Write n bytes that are elsewhere on flash."""

@@ -21,7 +21,7 @@ from mcp_gw.queue.ring import Ring
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = soak.count(30_000, 1_000_000)
 BATCH = 1_000
-NUMBERS = 31
+NUMBERS = 46
 SIZE = 1024
 PAGE = 64
 NOWHERE = 0xFFFFFFFF
