@@ -5,6 +5,7 @@ import json
 import tomllib
 
 import pytest
+import soak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcpgw import UserError
@@ -15,8 +16,7 @@ from targets import ROOT
 
 from mcp_gw import edge
 
-settings.register_profile("edge", deadline=None)
-settings.load_profile("edge")
+odd = settings(max_examples=soak.count(100, 3000), deadline=None)
 
 EXAMPLE = ROOT / "examples" / "mcp-edge.toml"
 
@@ -196,6 +196,7 @@ _VALUES = st.recursive(
 )
 
 
+@odd
 @given(st.dictionaries(_KEYS, st.dictionaries(_KEYS, _VALUES, max_size=6), max_size=6))
 def test_no_table_breaks_the_checker(found):
     text = as_toml(found)
@@ -246,6 +247,7 @@ def value_of(value):
     return str(value).lower()
 
 
+@odd
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(raw):
     try:
@@ -262,6 +264,7 @@ _PIECES = st.sampled_from(
 )
 
 
+@odd
 @given(st.lists(_PIECES, max_size=25).map("".join))
 def test_every_key_that_is_read_has_a_line(text):
     try:

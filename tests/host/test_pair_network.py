@@ -188,6 +188,9 @@ def test_the_password_is_read_and_never_an_option(tmp_path, monkeypatch):
 def test_the_same_board_keeps_its_name_and_another_needs_one_of_its_own(here):
     here.write(here.plan(found(), wanted("bed")))
     assert here.plan(found(), wanted()).name == "bed"
+    assert here.plan(found(), wanted("bed")).name == "bed"
+    with pytest.raises(UserError, match="the Pi knows this board as bed: leave --name out"):
+        here.plan(found(), wanted("other"))
     assert here.plan(found(called=None, id="00ff"), wanted()).name == "board-00ff"
     with pytest.raises(UserError, match="knows something else as bed already"):
         here.plan(found(id="00ff"), wanted("bed"))
@@ -201,3 +204,5 @@ def test_what_is_no_pi():
             pairing.Elsewhere(where, "ABCD-EFGH")
     with pytest.raises(UserError, match="code must have 4 to 64 bytes, not 1"):
         pairing.Elsewhere("pi:8444", "A")
+    with pytest.raises(UserError, match="name is wrong: 1 to 64 of"):
+        pairing.Elsewhere("pi:8444", "ABCD-EFGH").plan(found(), wanted("a b"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import UserError
 from .fields import wrong
 from .onboard import PAIRED
-from .table import DIAL_OUT, WIFI
+from .table import BOARD, DIAL_OUT, WIFI
 from .table import name as check_name
 
 # What a board that has dialed in keeps by itself (`file` of mcp_gw/transports/dial.py), and whom
@@ -244,10 +244,14 @@ class Here:
     def _name(self, board, wanted, identity):
         rows = self._store.boards()
         config = self._config
-        if wanted.name is None:
-            for name, had, _, _ in rows:
-                if had == identity:
-                    return name
+        for name, had, _, _ in rows:
+            if had == identity and wanted.name in (None, name):
+                return name
+            if had == identity:
+                raise UserError(
+                    f"the Pi knows this board as {name}: leave --name out, or "
+                    f"mcpgw pi forget {name} first"
+                )
         called = board.deployed.get("board", {}).get("name") or board.called
         name = wanted.name or called or f"board-{board.id[-4:] or '1'}"
         if wanted.name is None:
@@ -296,6 +300,7 @@ class Elsewhere:
             )
         name = wanted.name or board.deployed.get("board", {}).get("name") or board.called
         name = name or f"board-{board.id[-4:] or '1'}"
+        _check("name", BOARD["name"], name)
         sections = {"board": {"name": name}, "upstreams": {UPSTREAM: {}}}
         sections["dial_out"] = {"host": self._host, "port": self._port, "code": self._code}
         _add_wifi(sections, board, wanted)
