@@ -1,5 +1,5 @@
 """A full queue of 1 MiB for the emulated Pico: it lies in the second half of the board's flash,
-which a script reads where it is mapped. Where the board's file system is, it holds that instead."""
+which a script reads where it is mapped. Where the board's file system is, it holds that."""
 
 from functools import cache
 

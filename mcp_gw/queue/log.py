@@ -87,10 +87,13 @@ class Log(Reader):
         self.tail = self.end = 0
         self._torn = self._closed = False
         self._retire = self._acks = self._partly = self._orphans = ()
-        self.order = self._end = None
+        self._end = None
         # As long as all sectors; what is in it by now does not matter.
-        wears = self.wears
-        self.order = self.sector_list(wears if len(wears) <= 256 else bytes(2 * len(wears)))
+        n = self.dev.sectors
+        if n <= 256:
+            self.order.extend(memoryview(self.wears)[: n - len(self.order)])
+        else:
+            self.order = self.sector_list(bytes(2 * n))
         self._survey()
         self._sort()
         self._count()

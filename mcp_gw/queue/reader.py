@@ -47,34 +47,38 @@ class Reader:
         if n < 3 or size > 4096:
             raise ValueError("the queue needs three or more sectors of 4096 bytes at most")
         self.dev = dev
-        # What is read: the device, or its memory where it is mapped.
-        self.src = dev
-        self._size = size
+        # What takes most of the heap comes first: it has no holes yet.
         # Per sector: live SLOTs.
         self.live = array("H", bytes(2 * n))
         # Per sector: erases, relative to the least; 254 is "or more", 255 a bad sector.
         self.wears = bytearray(n)
         # Sectors that hold live records, oldest first; the last one is `active` and takes the
         # appends.
-        self.order = self.sector_list(())
-        self.active = -1
-        # Where the next record goes, and where its sector ends.
-        self.tail = self.end = 0
-        # Changes whenever `order` does or records move.
-        self.epoch = 0
-        self.count = self.bad = 0
-        self.damaged = self.corrupt = self.torn = self.repaired = 0
-        self.priority = 0
+        self.order = self.sector_list(self.wears if n <= 256 else ())
         # The record or the sector's header last looked at: its beginning, and what it says.
         self.head = bytearray(HEAD + layout.KEY_MAX + layout.WHOLE)
         self.f = f = array("I", bytes(4 * _NUMBERS))
         f[_SECTOR] = size
         f[_SECTOR + 1] = dev.page_size
         f[_SECTOR + 2] = n * size
+        # What is read: the device, or its memory where it is mapped.
+        self.src = dev
+        self._size = size
+        self._end = None
+        self.active = -1
+        # Where the next record goes, and where its sector ends.
+        self.tail = self.end = self.next_seq = 0
+        # Changes whenever `order` does or records move.
+        self.epoch = 0
+        self.count = self.bad = 0
+        self.damaged = self.corrupt = self.torn = self.repaired = 0
+        self.priority = 0
         # The sector that `f` is about.
-        self._cached = -1
-        # Sequence numbers (first, last) of parts of records that are not there as a whole.
-        self._orphans = ()
+        self._cached = self._last_opened = -1
+        # Sequence numbers (first, last) of parts of records that are not there as a whole; the
+        # rest is told by Log.
+        self._orphans = self._retire = self._acks = self._partly = ()
+        self._torn = self._closed = False
         # A sector that was erased and is not opened yet, or -1; one where something programmed did
         # not read back; and the sectors found bad since the start.
         self.ahead = self.spoiled = -1
@@ -82,6 +86,8 @@ class Reader:
         # Set while flash is written: still set at the next call, flash and RAM may differ.
         self._busy = True
         self._settled = False
+        # The page that is put together, from the first write on.
+        self._view = None
 
     def sector_list(self, sectors):
         return array("B" if self.dev.sectors <= 256 else "H", sectors)

@@ -58,7 +58,7 @@ class Ring(Sectors):
         length = len(key)
         for part in parts:
             length += len(part)
-        if length > self.max_body:
+        if length > self._size - SECTOR_HEAD - HEAD and length > self.max_body:
             raise TooLarge(
                 "a record of %d bytes is too large for the queue: %d at most"
                 % (length, self.max_body)
@@ -67,7 +67,9 @@ class Ring(Sectors):
             self._busy = True
             seq = self.next_seq
             try:
-                room = self._make_room(length)
+                room = self.end - self.tail - HEAD
+                if length > room or self.active < 0:
+                    room = self._make_room(length)
                 addr = self._write(kind, key, parts, length, priority & 15, room)
             except QueueFull:
                 self._busy = False
@@ -155,12 +157,15 @@ class Ring(Sectors):
             addr = self.tail
             if first < 0:
                 first = addr
+            pieces = parts
+            if n < length:
+                pieces = list(_cut(parts, at, n))
             crc = 0
-            for piece in _cut(parts, at, n):
+            for piece in pieces:
                 crc = crc32(piece, crc)
             self.start(addr)
             self.put_head(self.active, addr, kind, n, seq, crc, keys, flags)
-            for piece in _cut(parts, at, n):
+            for piece in pieces:
                 self.put(piece)
             self.flush()
             size = layout.padded(n)

@@ -35,9 +35,6 @@ _CONTINUES = const(0x40)
 class Sectors(Log):
     """See Ring."""
 
-    # The page that is put together, from the first write on.
-    _view = None
-
     def settle_now(self):
         """Finish what a cut interrupted, and make certain what it may have left half programmed.
 
