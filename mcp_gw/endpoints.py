@@ -42,6 +42,8 @@ class Endpoints:
     """gateway: the Gateway; figures: None or a function that returns what the HTTP server counts,
     (name, kind, help, value) rows as metrics.text() takes them."""
 
+    principal = None  # on whose behalf a tool is called
+
     def __init__(self, gateway, figures=None):
         self._gateway = gateway
         self._figures = figures
@@ -177,6 +179,7 @@ class Endpoints:
             _fail(respond, 503, "too many calls are under way")
             return
         call = _Call(respond)
+        call.session.principal = self.principal
         gateway.dispatch.take(call, message, 0, len(message))
         if not call.answered:
             self._calls.append(call)

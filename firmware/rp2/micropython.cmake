@@ -26,3 +26,8 @@ set_source_files_properties(${MICROPY_DIR}/lib/mbedtls/library/aes.c PROPERTIES 
 # What C prints (a panic, a failed assertion) has no floating-point numbers in it.
 set_source_files_properties(${PICO_SDK_PATH}/src/rp2_common/pico_printf/printf.c PROPERTIES COMPILE_DEFINITIONS
     "PICO_PRINTF_SUPPORT_FLOAT=0;PICO_PRINTF_SUPPORT_EXPONENTIAL=0")
+
+# SHA-1 in loops.
+target_sources(usermod INTERFACE ${CMAKE_CURRENT_LIST_DIR}/sha1.c)
+set_source_files_properties(${MICROPY_DIR}/lib/mbedtls/library/sha1.c PROPERTIES COMPILE_DEFINITIONS
+    MBEDTLS_SHA1_PROCESS_ALT)

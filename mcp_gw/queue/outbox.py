@@ -30,10 +30,12 @@ _MERGE = const(16)
 _NORMAL = const(1)
 _HIGH = const(2)
 
-# Seconds between looks for what has expired, unless something is known to expire earlier.
-_LOOK_S = const(60)
-# Records finished by one look: each takes milliseconds of flash.
-_AT_ONCE = const(32)
+# Seconds between looks for what has expired, unless something is known to expire earlier; and
+# while the clock is not known. A look takes a board a millisecond for each record.
+_LOOK_S = const(3600)
+_BLIND_S = const(60)
+# Records finished by one look: each takes up to 40 ms.
+_AT_ONCE = const(8)
 _U32 = const(0xFFFFFFFF)
 
 
@@ -271,7 +273,7 @@ class Outbox(Records):
         times = self.times
         if times.uptime < self.look_at:
             return
-        soonest = _LOOK_S
+        soonest = _BLIND_S if now is None else _LOOK_S
         left = _AT_ONCE
         times.begin()
         for handle, kind, key, length in self.ring.records(0, b"\x01\x02"):

@@ -19,8 +19,5 @@ def owner_at(box, handle):
 
 def owner(box, key):
     """The number of the call with this key, or None where nothing is known of it."""
-    found = None
-    for handle, _, other, _ in box.ring.records(0, b"\x01\x02"):
-        if other == key:
-            found = owner_at(box, handle)
-    return found
+    found = box.seek(key)
+    return None if found is None else owner_at(box, found[0])

@@ -70,21 +70,29 @@ class Records:
         """The same for outcomes."""
         return self.ring.records(after, b"\x02")
 
-    def status(self, key):
-        """What is known of a request, as JSON text (bytes), or None."""
-        request = None
+    def seek(self, key):
+        """(handle, kind, length, priority) of the record that tells most of a call: its outcome,
+        if it has one, or None."""
         for handle, kind, other, length in self.ring.records(0, b"\x01\x02"):
-            if other != key:
-                continue
-            if kind == _OUTCOME:
-                payload = self.ring.payload(handle)
-                if payload is not None and payload[0] == FORMAT:
-                    return _told(key, payload)
-            elif self.load(handle):
-                request = handle, length, self.ring.priority
-        if request is None:
+            if other == key:
+                found = handle, kind, length, self.ring.priority
+                if kind != _OUTCOME:
+                    # An ack that a cut left weak may have come back.
+                    for later in self.outcomes(handle[0]):
+                        if later[2] == key:
+                            found = later[0], _OUTCOME, later[3], 0
+                return found
+        return None
+
+    def status(self, key, found=None):
+        """What is known of a request, as JSON text (bytes), or None. found: what seek() found."""
+        found = found or self.seek(key)
+        if found is None:
             return None
-        handle, length, priority = request
+        handle, kind, length, priority = found
+        if kind == _OUTCOME:
+            payload = self.ring.payload(handle)
+            return _told(key, payload) if payload and payload[0] == FORMAT else None
         item = self.item(handle, key, length, self.times.tick(), True)
         if item is None:
             return None

@@ -78,7 +78,7 @@ def put(box, key, upstream, tool, message, expiry_s, priority, owner, sent, thin
     elif rows and policy == "merge" and not sent and not rows[-1][2]:
         # One that was ever sent may have been executed: what is in it must not be sent again under
         # another key.
-        payload = box.ring.payload(rows[-1][0])
+        payload = box.ring.payload(rows[-1][0]) if _is_young(box, rows[-1][0]) else None
         if payload is not None:
             both = merged(payload[message_at(payload) :])
             if both is not None:
@@ -117,6 +117,14 @@ def _superseded(box, handle, key, by, now):
     if texts.was_sent(box, handle):
         text = "it was sent before, and may have been carried out; else superseded by "
     box.conclude(handle, key, _SUPERSEDED, texts.pointer(text, by), box.TTL_S, now)
+
+
+def _is_young(box, handle):
+    """Whether a request could still be sent."""
+    if not box.load(handle):
+        return False
+    age, limit = box.age(handle, box.times.tick())
+    return 0 <= age < limit
 
 
 def _about(box, thing, any=False):

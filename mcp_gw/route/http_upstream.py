@@ -15,6 +15,7 @@ from ..protocol.client import ANSWER, FAILURE, Client
 from ..protocol.jsontext import joined
 from ..protocol.streamable import marks_of, request_fields
 from .held import Held
+from .http_ages import Ages
 from .http_call import HTTPCall
 from .http_open import error_text, open_conversation, status_text
 from .http_pool import Exchange, Pool
@@ -135,6 +136,7 @@ class HttpUpstream(Upstream):
         self._tasks = []  # beside the calls
         self._listens = listen
         self._listener = None  # task
+        self._ages = Ages()
         self._marks = {}  # tool -> its arguments that are repeated in headers
 
     # The contract of Upstream.
@@ -162,7 +164,10 @@ class HttpUpstream(Upstream):
         if can == b"{}" or self.modern:
             call = HTTPCall(self, on_progress)
             work = self._request(call, method, params_parts)
-            return await self._bounded(work, timeout_ms, call)
+            result = await self._bounded(work, timeout_ms, call)
+            if result[0] and self.modern:
+                self._ages.note(method, result[1])
+            return result
         # A legacy server may ask in the middle of it.
         params = bytes(joined(params_parts))
         call, gone = self._held.find(params)
@@ -177,6 +182,10 @@ class HttpUpstream(Upstream):
 
     def abandon(self, state):
         self._held.drop(state)
+
+    def tick(self, now):
+        listens = self._listener is not None and not self._listener.done()
+        self._ages.tick(now, None if listens else self.on_change)
 
     async def tools(self, on_tool, timeout_ms=None):
         marks = {}

@@ -13,7 +13,7 @@ from ..protocol.jsontext import loads, member
 from ..protocol.jsonvalue import dumps
 from ..protocol.results import notification
 from ..protocol.revisions import BY_NAME, LATEST_LEGACY, TASKS_EXTENSION
-from ..queue.owners import number, owner, owner_at
+from ..queue.owners import number, owner_at
 from ..tasks import EXTENSION
 from .passage import readable
 
@@ -95,9 +95,10 @@ class Queued:
     def find(self, key, session, modern):
         """The QueuedTask of a call that the client of `session` may see, or None."""
         outbox = self.forwarder.outbox
-        if owner(outbox, key.encode()) != number(session.principal):
+        found = outbox.seek(key.encode())
+        if found is None or owner_at(outbox, found[0]) != number(session.principal):
             return None
-        return QueuedTask(self, key, outbox.status(key.encode()), modern)
+        return QueuedTask(self, key, outbox.status(key.encode(), found), modern)
 
     def rows(self, session, after, most):
         """(Task objects for tasks/list, number to go on from or None): those after number
@@ -105,14 +106,15 @@ class Queued:
         outbox = self.forwarder.outbox
         whose = number(session.principal)
         rows = []
-        for handle, _, key, _ in outbox.ring.records(after, b"\x01\x02"):
+        for handle, kind, key, length in outbox.ring.records(after, b"\x01\x02"):
+            found = handle, kind, length, 0
             if owner_at(outbox, handle) != whose:
                 continue
             if len(rows) == most:
                 return rows, after
             after = handle[0]
-            key = key.decode()
-            rows.append(QueuedTask(self, key, outbox.status(key.encode()), False).row())
+            text = outbox.status(key, found)
+            rows.append(QueuedTask(self, key.decode(), text, False).row())
         return rows, None
 
     def tell(self, key):
@@ -134,7 +136,10 @@ class Queued:
             if request.end():
                 request.port.answer(gateway.tasks().outcome(request, task))
         if session and session.initialized and session.out:
-            session.out(notification("notifications/tasks/status", dumps(task.row())))
+            try:
+                session.out(notification("notifications/tasks/status", dumps(task.row())))
+            except OSError:
+                pass  # the others are told all the same
         for listen in listens:
             detailed = QueuedTask(self, key, status, True).detailed()
             listen.send("notifications/tasks", detailed)

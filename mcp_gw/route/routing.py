@@ -112,20 +112,31 @@ class Routing:
         self.places[upstream.name] = place
 
     def open(self):
-        """The gateway begins to serve. Raises ConfigError for names that nobody has."""
+        """The gateway begins to serve. Raises ConfigError for names that the app gives and nobody
+        has; those of a configuration are logged, and a board that is configured wrongly serves."""
+        why = self._missing(self._given)
+        if why:
+            raise ConfigError(why)
+        why = self._missing(self.options)
+        if why:
+            self.gateway.log(why + "\n")
+
+    def _missing(self, options):
+        """What is wrong with the names in options (str), or None."""
         upstreams = self.hub.router.upstreams
-        for tool, row in self.options["tools"].items():
-            for name in (self._elsewhere.get(tool, (None,))[0], row.get("only")):
-                if name not in (None, LOCAL) and name not in upstreams:
-                    raise ConfigError("routing: tools.%s: there is no upstream %s" % (tool, name))
-            name = self._elsewhere.get(tool, (None,))[0]
-            lead = upstreams[name].same_as if name else None
-            if lead and lead != name:
-                told = tool, lead, name
-                raise ConfigError("routing: tools.%s: elsewhere is %s, which %s is as" % told)
-        for name in self.options["upstreams"]:
+        for tool, row in options.get("tools", {}).items():
+            told = "routing: tools.%s: " % tool
+            where = row.get("elsewhere", LOCAL).partition(":")[0]
+            for name in (where, row.get("only", LOCAL)):
+                if name != LOCAL and name not in upstreams:
+                    return told + "there is no upstream " + name
+            lead = upstreams[where].same_as if where != LOCAL else None
+            if lead and lead != where:
+                return told + "elsewhere is %s, which %s is as" % (lead, where)
+        for name in options.get("upstreams", ()):
             if name not in upstreams:
-                raise ConfigError("routing: upstreams.%s: there is no such upstream" % name)
+                return "routing: upstreams.%s: there is no such upstream" % name
+        return None
 
     # What the gateway asks.
 
@@ -140,7 +151,9 @@ class Routing:
         if row is None or tool.task:
             return False
         forwarder = self.hub.forwarder
-        upstream = self.hub.router.upstreams[row[0]]
+        upstream = self.hub.router.upstreams.get(row[0])
+        if upstream is None:
+            return False
         passage = Routed(
             self, tool, forwarder, request, port, upstream, "tools/call", dumps(row[1])
         )

@@ -18,7 +18,9 @@ from mcp_gw.transports import link
 CALLS = 500
 CALL_MS = 5
 READY_MS = 1000
-HEAP_FREE = 180
+HEAP_FREE = (
+    170  # with the app of these rows; tests/device/test_memory.py has the budget of the example
+)
 FIRMWARE = 600
 ALLOCATED = 1536
 
@@ -134,7 +136,12 @@ def reply(wire, result):
 def memory(wire):
     heap = wire.call("heap")["structuredContent"]
     free = heap["free"] / 1000
-    yield Row("heap free while serving", f"{free:.0f} KB", f">= {HEAP_FREE} KB", free >= HEAP_FREE)
+    yield Row(
+        "heap free while serving workbench.py",
+        f"{free:.0f} KB",
+        f">= {HEAP_FREE} KB",
+        free >= HEAP_FREE,
+    )
     yield Row("a garbage collection", f"{heap['us'] / 1000:.2f} ms")
     line = line_of("number", {"plot": 3})[:-1]
     with_four = statistics.median(rig.marked(wire, [line] * 4) for _ in range(15))

@@ -1,5 +1,5 @@
-"""The queue's budgets, none of which depends on a machine's speed: RAM on the emulated Pico, erases
-and wear counted on the host."""
+"""The queue's budgets, none of which depends on a machine's speed: RAM on the emulated Pico, and
+erases and wear counted on the host."""
 
 import sys
 

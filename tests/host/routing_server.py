@@ -16,6 +16,7 @@ from mcp_types import ToolAnnotations
 
 port, ledger = int(sys.argv[1]), Path(sys.argv[2])
 hints = {"resources/read": CacheHint(ttl_ms=600_000, scope="public")}
+hints["tools/list"] = CacheHint(ttl_ms=50, scope="public")
 server = MCPServer("python", version="1", cache_hints=hints)
 
 
@@ -68,6 +69,13 @@ async def once(ctx: Context) -> str:
 def only_python() -> str:
     """The other has it not."""
     return "python"
+
+
+@server.tool()
+def grow() -> str:
+    """Adds a tool, and says so to nobody."""
+    server.add_tool(lambda: "grown", name="grown", description="New.")
+    return "grown"
 
 
 @server.resource("note://sky")

@@ -293,6 +293,8 @@ def test_a_hello_of_odd_values(tmp_path):
         good = {"v": 1, "id": rig.board.board._id, "boot": rig.fake.boot, "rx": 8192}
         for more in ({"rx": "x"}, {"boot": None, "rx": None}, {"v": 2}, {"pending": [1] * 99}):
             rig.fake.frame(b"h", json.dumps(good | more).encode())
+        rig.fake.frame(b"h", json.dumps(good).replace("8192", "1e999").encode())
+        rig.fake.frame(b"h", b"[" * 5000)
         rig.fake.frame(b"h", b"[]")
         rig.fake.frame(b"u", b"pi")
         rig.fake.frame(b"u", b"\xff {}")

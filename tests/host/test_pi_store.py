@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from mcpgw import UserError
 from mcpgw.bridge.keys import DONE, LOST, KeyStore
+from mcpgw.pi.service import bound
 from mcpgw.pi.store import BOARD, CLIENT, ServiceLock, Store, StoreError, digest
 from pi_rig import environment, mcpgw
 from soak import count
@@ -169,6 +171,14 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="state"):
         Store(tmp_path / "file" / "state" / "pi.sqlite")
+    with pytest.raises(StoreError, match="null"):
+        ServiceLock(tmp_path / "a\0b" / "pi.sqlite")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 300, "\udcff", "\0"])
+def test_a_host_that_is_none(host):
+    with pytest.raises(UserError, match="is no address of this machine"):
+        bound(host, 0)
 
 
 def test_one_service_at_a_time(path):

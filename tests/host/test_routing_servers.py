@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 APP = str(HERE / "routing_app.py")
 # The interpreter of the gateway, and which server is preferred.
 PAIRS = [("cpython", "typescript"), ("micropython", "python")]
-NAMES = {"complete", "pi_add", "pi_level", "pi_once", "pi_only_python"}
+NAMES = {"complete", "pi_add", "pi_level", "pi_once", "pi_only_python", "pi_grow"}
 
 
 class Server:
@@ -96,7 +96,8 @@ class Rig:
         self.program = self.serve(folder, interpreter, routing)
 
     def serve(self, folder, interpreter, routing):
-        rows = [{"name": "pi", "url": self.first.url}]
+        listen = routing.pop("listen", True)
+        rows = [{"name": "pi", "url": self.first.url, "listen": listen}]
         rows.append({"name": "cloud", "url": self.second.url, "same_as": "pi"})
         options = {"upstreams": rows, "routing": routing}
         return Program(folder, interpreter, APP, options).listening()
@@ -304,6 +305,20 @@ def test_what_may_be_kept_is_asked_for_once(make):
 
     both.run(scenario, "legacy")
     assert both.metrics()["mcpgw_cache_hits_total"] == 4
+
+
+def test_lists_are_asked_for_again_when_they_hold_no_longer(make):
+    both = make(listen=False)
+
+    async def scenario(client):
+        assert text(await client.call_tool("pi_grow", {})) == "grown"
+        names = ()
+        while "pi_grown" not in names:
+            names = [tool.name for tool in (await client.list_tools()).tools]
+            await anyio.sleep(0.05)
+        assert text(await client.call_tool("pi_grown", {})) == "grown"
+
+    both.run(scenario, "legacy")
 
 
 def test_one_that_comes_back_is_found_by_asking_after_it(make):

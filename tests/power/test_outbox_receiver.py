@@ -41,6 +41,22 @@ class Receiver:
             self.order[row["zone"]].extend(row["ops"])
 
 
+class Watched(Outbox):
+    """Notes the keys of outcomes for which there is no room."""
+
+    def __init__(self, tight, *rest):
+        self.tight = tight
+        Outbox.__init__(self, *rest)
+
+    def append(self, kind, key, *rest):
+        try:
+            return Outbox.append(self, kind, key, *rest)
+        except QueueFull:
+            if kind == 2:
+                self.tight.add(key)
+            raise
+
+
 class Life:
     """A board's life over many starts. Operations that put() accepted are in `accepted`; a put()
     that was cut may have been accepted or not."""
@@ -63,19 +79,9 @@ class Life:
     def start(self, check=True):
         ring = Ring(self.dev)
         ring.mount()
-        self.box = Outbox(ring, lambda: self.now, lambda: self.ms, self.overflow)
+        clock = lambda: self.now  # noqa: E731
+        self.box = Watched(self.tight, ring, clock, lambda: self.ms, self.overflow)
         self.box.told = self._ended
-        append = self.box.append
-
-        def watched(kind, key, *rest):
-            try:
-                return append(kind, key, *rest)
-            except QueueFull:
-                if kind == 2:
-                    self.tight.add(key)
-                raise
-
-        self.box.append = watched
         if check:
             self.check()
 

@@ -663,6 +663,17 @@ def test_updates_that_are_merged():
     assert deliver_all(board) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
+def test_what_has_expired_is_not_merged():
+    board = Board()
+    update(board, 1, "north", "merge", b"one", lambda old: b"both", expiry_s=100)
+    board.now += 101
+    update(board, 2, "north", "merge", b"two", lambda old: b"both")
+    assert board.box.pending == 2
+    board.box.expire()
+    assert board.status(1)["state"] == "expired"
+    assert board.next().message == b"two"
+
+
 def test_whose_a_call_is():
     board = Board()
     board.box.put(b"key-000001", "pi", "set", [b"{}"], DAY, owner=77)
@@ -719,7 +730,7 @@ def test_many_that_expire_at_once_take_several_looks():
     while board.box.pending:
         board.box.expire()
         left.append(board.box.pending)
-    assert left == [68, 36, 4, 0]
+    assert left == [100 - 8 * k for k in range(1, 13)] + [0]
 
 
 def test_a_row_of_damaged_requests():

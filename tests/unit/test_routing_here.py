@@ -76,6 +76,17 @@ def test_what_is_declared_wrongly_is_told():
     refused("elsewhere is pi", lambda gw: (group(gw), gw.routing(tools=wrong)))
 
 
+def test_a_configuration_with_names_that_nobody_has_is_logged():
+    board = Board()
+    board.gw.routing({"tools": {"complete": {"elsewhere": "moon"}}, "upstreams": {"sun": {}}})
+    said = []
+    board.gw.log = said.append
+    with board:
+        text = board.answer(board.call("complete", text="a"))["content"][0]["text"]
+        assert text == "local: a"
+    assert said == ["routing: tools.complete: there is no upstream moon\n"]
+
+
 def test_what_the_app_says_wins_over_the_configuration():
     gw = Gateway("board", version="1")
     gw.upstream("pi")

@@ -24,8 +24,12 @@ _TICK_S = 0.25
 # More unsent bytes than this: the board is not reading.
 _STUCK = 4096
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+# What waits for a board that goes on asking and does not read; then it is let go.
+_MOST_UNSENT = 4 << 20
 # What a board that said nothing of its cap is trusted to take: the specification's example board.
 _DEFAULT_RX = 8192
+# What comes of frames that hold other than they should.
+_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Listener:
@@ -136,8 +140,7 @@ class Board:
 
     def send_message(self, line):
         """One MCP message, bytes without LF."""
-        if self._port:
-            self._port.write(bytes(line) + b"\n")
+        self._write(bytes(line) + b"\n")
 
     def greet(self):
         """Say hello now, to find out whether the board has restarted."""
@@ -145,8 +148,13 @@ class Board:
 
     def send_frame(self, channel, payload):
         """One frame; channel and payload are bytes."""
-        if self._port:
-            self._port.write(b"".join(link.encode(channel, [payload])))
+        self._write(b"".join(link.encode(channel, [payload])))
+
+    def _write(self, data):
+        if self.unsent > _MOST_UNSENT:
+            self.let_go("it does not read what it is sent")
+        elif self._port:
+            self._port.write(data)
 
     def states(self, states):
         """Tell which upstreams are reachable: dict of name to bool."""
@@ -324,7 +332,7 @@ class Board:
                 self._text.add(value)
             elif channel == ord("e"):
                 self._log.info(f"the board dropped a frame: {value}")
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except _ODD as e:
             self._refuse(str(e) or type(e).__name__)
 
     def _refuse(self, why):

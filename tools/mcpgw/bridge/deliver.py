@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 import zlib
 
 from mcp_gw.errors import (
@@ -36,6 +37,7 @@ WAIT_S = 20.0
 RETRY_MS = 1000
 AWAY_MS = 5000
 _LEAST_BYTES = 512
+_HALF = re.compile("[\ud800-\udfff]")  # halves of characters, which cannot be written down
 _HEAD = b'{"resultType":"complete","outcomes":['
 
 
@@ -109,7 +111,7 @@ def _job(raw):
     if raw[:1] == b"{":
         key, params = member(raw, b"key"), member(raw, b"params")
     key = parse(key) if key else None
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or _HALF.search(key):
         raise _wrong(f"each call has a key of 1 to {MAX_KEY} characters")
     if params is None or params[:1] != b"{":
         raise _wrong("each call has params, an object")

@@ -46,6 +46,8 @@ _OVERHEAD = 256
 _MAX_UNDELIVERED = 64
 # Calls of batches that run at once.
 _MOST_AT_ONCE = 8
+# Requests of a board that are worked on; more are refused.
+_MOST_REQUESTS = 256
 # Requests whose outcome so far is a question: so many are known, should they be cancelled.
 _MAX_ASKED = 256
 _KEYED = "keyed call"
@@ -77,6 +79,7 @@ class Relay:
         self._log = log
         self._spans = new_spans()
         self._tasks = {}  # (upstream's name, raw id) -> task
+        self._requests = 0  # under way; several may have come under one id
         self._orphans = set()  # tasks of keyed calls whose board has restarted
         self._undelivered = []
         self._asked = {}  # (upstream's name, raw id) -> requestState of an input_required result
@@ -137,7 +140,9 @@ class Relay:
             return
         id = self._span(line, ID)
         upstream = self._upstreams.get(name)
-        if upstream is None:
+        if self._requests >= _MOST_REQUESTS:
+            answer = partial(self._fail, UPSTREAM_UNAVAILABLE, "too many requests are under way")
+        elif upstream is None:
             why = f"this bridge has no upstream {name!r}; add --upstream {name}=URL"
             answer = partial(self._fail, UPSTREAM_UNAVAILABLE, why)
         elif method == "tools/call" and spans[2 * NAME] >= 0:
@@ -161,9 +166,11 @@ class Relay:
             self._answer(name, id, answer), name=_KEYED if keyed else "upstream"
         )
         self._tasks[name, id] = task
+        self._requests += 1
         task.add_done_callback(lambda _: self._done(name, id, task))
 
     def _done(self, name, id, task):
+        self._requests -= 1
         if self._tasks.get((name, id)) is task:
             del self._tasks[name, id]
         if not task.cancelled() and task.exception():

@@ -42,6 +42,7 @@ class Board:
         self.up = False
         self.since = time.time()
         self.work = None
+        self.connection = None  # a dial_in.Connection, of one that dials in
         self.listing = None
         self.withdrawing = None
         self.noted = None  # what the store holds
@@ -175,6 +176,7 @@ class Boards:
                 if had:
                     return had[0]
                 taken = {row[0] for row in rows} | set(self.known)
+                taken |= self.store.clients()
                 taken |= set(self._servers) | set(self.config.boards) | {"pi", self.gateway.name}
                 name = _free(wanted, taken)
                 if len(taken) > MAX_BOARDS:
@@ -282,8 +284,14 @@ class Boards:
         while True:
             try:
                 known = list(self.known.values())
-                gone, paired, lent = await asyncio.to_thread(self._note, known)
+                dialed = self.links.dialed()
+                gone, paired, lent, tokens = await asyncio.to_thread(self._note, known)
                 self.links.lend(lent)
+                for name, connection in dialed:
+                    if connection.token not in tokens and connection.greeted:
+                        self.log.info(f"{name}: its token was taken back")
+                        connection.greeted = False
+                        connection.cut()
                 for name, identity, about in paired:
                     if name not in self.known:
                         self.log.info(f"board {name} was paired ({about['kind']})")
@@ -303,8 +311,8 @@ class Boards:
 
     def _note(self, boards):
         """Write down how the boards are; returns the names of those that were forgotten, rows
-        (name, identity, about) of those that `mcpgw pair` has added, and the ports that it has
-        borrowed."""
+        (name, identity, about) of those that `mcpgw pair` has added, the ports that it has
+        borrowed, and the digests of all tokens."""
         rows = self.store.boards()
         stored = {row[0] for row in rows}
         here = {board.name for board in boards} | set(self.config.boards)
@@ -324,7 +332,7 @@ class Boards:
             elif about != board.noted or board.name not in stored:
                 self.store.put_board(board.name, board.identity, about)
                 board.noted = about
-        return gone, paired, self.store.lent()
+        return gone, paired, self.store.lent(), {row[2] for row in self.store.tokens()}
 
 
 def _free(wanted, taken):

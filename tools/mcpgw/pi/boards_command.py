@@ -45,6 +45,8 @@ def register(app, load, open_store):
             )
         store = open_store(found)
         try:
+            if name in store.clients():
+                raise UserError(f"{name} is a client's: choose another name")
             made = Pairing(store).new(name, minutes * 60)
         finally:
             store.close()

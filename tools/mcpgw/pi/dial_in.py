@@ -54,10 +54,14 @@ class DialIn:
         try:
             context = _context(config)
             self._server = await loop.create_server(
-                lambda: Connection(self, loop), config.host, config.port, ssl=context
+                lambda: Connection(self, loop),
+                config.host,
+                config.port,
+                ssl=context,
+                ssl_handshake_timeout=context and GREET_S,
             )
-        except (OSError, ssl.SSLError) as e:
-            why = e.strerror or e
+        except (OSError, UnicodeError) as e:
+            why = getattr(e, "strerror", None) or e
             raise UserError(f"[dial]: cannot listen on {config.host}:{config.port}: {why}") from e
 
     @property
@@ -102,6 +106,7 @@ class DialIn:
         connection.write(dump(answer) + b"\n")
         self.strangers.discard(connection)
         connection.greeted = True
+        connection.token = digest(token or hello["token"])
         self._joined(name, hello["id"], connection)
 
     def _check(self, hello, address):
@@ -115,6 +120,8 @@ class DialIn:
                     return name, None
             raise PairingError("its token is not known here: pair it again, mcpgw pi code")
         meant = self._pairing.take(hello["code"], identity, address)
+        if meant and meant in self._store.clients():
+            raise PairingError(f"a client is called {meant} by now: make another code")
         name = self._name_for(meant or hello["name"], identity, bool(meant))
         return name, self._store.add_token(name, BOARD, replace=True)
 
@@ -133,6 +140,7 @@ class Connection(asyncio.Protocol):
         self._lost = None  # why it is over
         self.address = "?"
         self.greeted = False
+        self.token = None  # digest of what has let it in
 
     # What asyncio tells.
 

@@ -18,6 +18,13 @@ class PiEndpoints(Endpoints):
         status, fields, body = json_answer(200, health(self._service))
         respond(status, fields, [body])
 
+    def _completions(self, query, headers, body, respond):
+        self.principal = self._service.guard.named(headers)
+        try:
+            super()._completions(query, headers, body, respond)
+        finally:
+            self.principal = None
+
     def _metrics(self, query, headers, body, respond):
         fields = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store")]
         respond(200, fields, [self._service.figures.text()])

@@ -46,6 +46,11 @@ class Guard:
         """The principal that has a token (str), or None."""
         return self._known.get(digest(token))
 
+    def named(self, headers):
+        """The principal whose token a request shows that was let in, None if it shows none."""
+        token = headers.get(b"authorization", b"").partition(b" ")[2].strip()
+        return self.whose(token.decode("latin-1"))
+
     def check(self, method, path, headers, peer):
         """As transports/tcp.py has it."""
         said = headers.get(b"authorization")

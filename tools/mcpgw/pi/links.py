@@ -200,6 +200,11 @@ class Links:
         tls = " with TLS" if config.certificate else ""
         self._log.info(f"boards may dial in at {config.host} port {self._listener.port}{tls}")
 
+    def dialed(self):
+        """Rows (name, Connection) of the boards that have dialed in."""
+        known = self._boards.known.values()
+        return [(one.name, one.connection) for one in known if one.connection is not None]
+
     def _joined(self, name, identity, connection):
         """A board has dialed in and shown who it is."""
         boards = self._boards
@@ -219,6 +224,7 @@ class Links:
                 return
         before = board.work
         board.kind, board.where, board.identity = "dial", connection.address, identity
+        board.connection = connection
         board.work = asyncio.ensure_future(self._attend(board, connection, before))
 
     async def _attend(self, board, connection, before):

@@ -187,8 +187,9 @@ def bound(host, port):
     """A socket that listens. Raises UserError."""
     try:
         row = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
-    except OSError as e:
-        raise UserError(f"[pi] host {host!r} is no address of this machine: {e.strerror}") from e
+    except (OSError, UnicodeError) as e:
+        why = getattr(e, "strerror", "no name looks so")
+        raise UserError(f"[pi] host {host!r} is no address of this machine: {why}") from e
     found = socket.socket(row[0], socket.SOCK_STREAM)
     try:
         if os.name != "nt":

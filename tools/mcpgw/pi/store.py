@@ -132,6 +132,10 @@ class Store:
         """[(name, kind, digest, created)]"""
         return self.rows("SELECT name, kind, digest, created FROM tokens ORDER BY name")
 
+    def clients(self):
+        """Names (a set) of the clients that have a token."""
+        return {row[0] for row in self.tokens() if row[1] == CLIENT}
+
     # Boards.
 
     def boards(self):
@@ -190,7 +194,8 @@ def _give_to_owner(path):
     owner = path.parent.stat()
     for name in (path.name, path.name + "-wal", path.name + "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.chown(path.with_name(name), owner.st_uid, owner.st_gid)
+            # The service may have put a link there.
+            os.chown(path.with_name(name), owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def digest(token):
@@ -209,7 +214,7 @@ class ServiceLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+", encoding="ascii")  # noqa: SIM115 (kept open)
             _lock(self._file)
-        except OSError as e:
+        except (OSError, ValueError) as e:  # a path with NUL
             if self._file is None:
                 raise explained(self.path, e) from e
             self._file.seek(0)

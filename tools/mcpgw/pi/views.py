@@ -1,4 +1,4 @@
-"""What different principals are shown: a board sees servers, and no boards."""
+"""What different principals are shown and may ask for: a board sees servers, and no boards."""
 
 from mcp_gw.protocol.revisions import TASKS
 
@@ -40,5 +40,32 @@ def install(gateway):
         finally:
             server.older_tools = plain
 
+    def owner(request, buf):
+        return hub.others.owner(request.name)
+
+    def prompt(request, buf):
+        found = hub.others.prompt(request.name)
+        return found and found[0]
+
+    def completed(request, buf):
+        found = hub.others.completed(server.params(buf, server.spans).get("ref"))
+        return found and found[0]
+
+    def unless_hidden(ask, find):
+        """A method of the Hub that says that nobody has what is not shown to who asks."""
+
+        def asked(request, port, buf):
+            hides = hidden_from(request.session.principal)
+            if hides and hub.others is not None:
+                upstream = find(request, buf)
+                if upstream is not None and hides(upstream):
+                    return False
+            return ask(request, port, buf)
+
+        return asked
+
+    hub.read = unless_hidden(hub.read, owner)
+    hub.get_prompt = unless_hidden(hub.get_prompt, prompt)
+    hub.complete = unless_hidden(hub.complete, completed)
     server.tools_result = as_seen(with_tasks)
     server.add_methods({name: as_seen(getattr(server, method)) for name, method in _LISTS.items()})
