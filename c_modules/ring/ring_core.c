@@ -13,6 +13,13 @@
 #define GOES_ON 0x80
 #define KEY_MAX 32
 #define SUSPECT_ONES 16
+#define VERSION 2
+#define COMPACTED 1
+#define STAMP 2
+#define DONE 28
+#define NO_SECTOR 0xffffffffu
+#define WEAR_MOST 254
+#define WEAR_OUT 255
 
 // CRC-32 of the sixteen nibbles.
 static const uint32_t crc_nibbles[16] = {
@@ -108,6 +115,121 @@ int ring_header(const ring_source_t *source, uint32_t addr, uint8_t *buf) {
         return RING_SUSPECT;
     }
     return repair(buf, SECTOR_COVERED, 0) && memcmp(buf, "MGQ", 3) == 0 ? RING_VALID : RING_JUNK;
+}
+
+// The erase count in a header, or -1.
+static int32_t wear(int what, const uint8_t *buf) {
+    if (what != RING_VALID && what != RING_ZERO && what != RING_AHEAD) {
+        return -1;
+    }
+    uint8_t check = (uint8_t)~(buf[8] + buf[9] + buf[10]);
+    return buf[11] == check ? (int32_t)(get32(buf + 8) & 0xffffff) : -1;
+}
+
+static uint32_t log2_of(uint32_t n) {
+    uint32_t bits = 0;
+    while (1u << bits < n) {
+        bits++;
+    }
+    return bits;
+}
+
+int ring_survey(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t s) {
+    int what = ring_header(source, s * f[RING_SECTOR], buf);
+    int32_t count = wear(what, buf);
+    if (count >= 0) {
+        if ((uint32_t)count < f[RING_WEAR_LOW]) {
+            f[RING_WEAR_LOW] = (uint32_t)count;
+        }
+        if ((uint32_t)count > f[RING_WEAR_HIGH]) {
+            f[RING_WEAR_HIGH] = (uint32_t)count;
+        }
+    }
+    if (what != RING_VALID) {
+        return what;
+    }
+    if (buf[3] == 0 || buf[3] > VERSION || buf[4] != log2_of(f[RING_SECTOR])) {
+        return RING_FOREIGN;
+    }
+    uint32_t generation = get32(buf + 12);
+    uint32_t first = get32(buf + 16);
+    uint32_t last = get32(buf + 20);
+    if (f[RING_NEXT_SEQ] < first) {
+        f[RING_NEXT_SEQ] = first;
+    }
+    if (f[RING_NEXT_SEQ] < last + 1) {
+        f[RING_NEXT_SEQ] = last + 1;
+    }
+    if ((buf[6] & STAMP) != 0 && f[RING_STAMP_AT] < generation) {
+        f[RING_STAMP_AT] = generation;
+    }
+    // A header that was torn may come to light when its generation was given out again.
+    bool done = (buf[6] & COMPACTED) != 0 && cleared(buf[DONE]);
+    if (generation > f[RING_GENERATION] || (generation == f[RING_GENERATION] && f[RING_DONE] == 0 && done)) {
+        f[RING_GENERATION] = generation;
+        f[RING_NEWEST] = s;
+        f[RING_DONE] = done;
+        memcpy(f + RING_NEWEST_HEAD, buf, RING_SECTOR_HEAD);
+    }
+    return what;
+}
+
+// A header that may read otherwise each time: what matters of the newest is what was read first.
+static int read_again(const ring_source_t *source, uint8_t *buf, const uint32_t *f, uint32_t s) {
+    if (s == f[RING_NEWEST]) {
+        memcpy(buf, f + RING_NEWEST_HEAD, RING_SECTOR_HEAD);
+        return RING_VALID;
+    }
+    return ring_header(source, s * f[RING_SECTOR], buf);
+}
+
+int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t s) {
+    int what = read_again(source, buf, f, s);
+    int32_t count = wear(what, buf);
+    uint32_t relative = 0;
+    if (count >= 0) {
+        relative = (uint32_t)count > f[RING_WEAR_LOW] ? (uint32_t)count - f[RING_WEAR_LOW] : 0;
+    } else if (what != RING_BLANK && f[RING_WEAR_HIGH] > f[RING_WEAR_LOW]) {
+        // A cut has left it without a count: it may be as worn as any.
+        relative = f[RING_WEAR_HIGH] - f[RING_WEAR_LOW];
+    }
+    f[RING_AFTER] = relative < WEAR_MOST ? relative : WEAR_MOST;
+    if (what == RING_SUSPECT) {
+        f[RING_AFTER] = WEAR_OUT;
+        return RING_OUT;
+    }
+    if (what != RING_VALID) {
+        // A header torn at some time, whose weak bits may make it valid at another.
+        return what == RING_JUNK && f[RING_NEWEST] != NO_SECTOR ? RING_RETIRED : RING_VOID;
+    }
+    uint32_t generation = f[RING_TO] = get32(buf + 12);
+    f[RING_FROM] = get32(buf + 16);
+    if ((buf[6] & STAMP) != 0) {
+        return RING_VOID;
+    }
+    // Of a sector that is compacted but not done the victims are still whole: what it holds must never be
+    // seen again.
+    bool kept = generation >= f[RING_STAMP_AT] && (generation < f[RING_GENERATION] || s == f[RING_NEWEST]) &&
+                ((buf[6] & COMPACTED) == 0 || cleared(buf[DONE]));
+    return kept ? RING_KEPT : RING_RETIRED;
+}
+
+int ring_enter(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t s) {
+    int what = read_again(source, buf, f, s);
+    uint32_t base = f[RING_BASE] = s * f[RING_SECTOR];
+    f[RING_SEED] = ring_crc32(buf + 12, 4, 0) & 0x3fffffff;
+    f[RING_SLOT_BYTES] = buf[5] == 4 ? 16 : 4;
+    f[RING_ADDR] = base + RING_SECTOR_HEAD;
+    f[RING_END] = base + f[RING_SECTOR];
+    f[RING_LO] = 1;
+    f[RING_HI] = 0;
+    if (f[RING_DONE] != 0 && s != f[RING_NEWEST]) {
+        f[RING_LO] = get32((const uint8_t *)(f + RING_NEWEST_HEAD) + 16);
+        f[RING_HI] = get32((const uint8_t *)(f + RING_NEWEST_HEAD) + 20);
+    }
+    f[RING_FROM] = get32(buf + 16);
+    f[RING_SIZE] = f[RING_LIVE_BYTES] = f[RING_TOP] = f[RING_LAST] = f[RING_MOVED] = 0;
+    return what;
 }
 
 // What the slot at addr is; fills head, and f if it is a record.
@@ -268,4 +390,15 @@ int ring_scan(const ring_source_t *source, uint8_t *head, uint32_t *f) {
     }
     f[RING_SIZE] = 0;
     return RING_END_OF_SECTOR;
+}
+
+bool ring_blank(const ring_source_t *source, uint8_t *buf, uint32_t addr, uint32_t end) {
+    while (addr < end) {
+        uint32_t n = end - addr < RING_LOADED ? end - addr : RING_LOADED;
+        if (!read_source(source, addr, buf, n) || !all(buf, n, 0xff)) {
+            return false;
+        }
+        addr += n;
+    }
+    return true;
 }

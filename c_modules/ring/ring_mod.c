@@ -1,4 +1,4 @@
-// The module _ring: header, seek, scan. Every argument is checked here; the core trusts its own.
+// The module _ring: header, survey, judge, enter, seek, scan, blank. Every argument is checked here; the core trusts its own.
 
 #include "py/objarray.h"
 #include "py/runtime.h"
@@ -30,14 +30,15 @@ static bool read_device(void *context, uint32_t addr, uint8_t *to, uint32_t n) {
     return false;
 }
 
-// A memory-mapped region, or a device; its reads fill `buffer`, of at least `whole` bytes.
-static byte *get_source(mp_obj_t src, mp_obj_t buffer, uint32_t whole, ring_source_t *source, device_t *device) {
+// A memory-mapped region, or a device; its reads go into `buffer`, of at least `least` bytes.
+static byte *get_source(mp_obj_t src, mp_obj_t buffer, uint32_t least, ring_source_t *source, device_t *device) {
     mp_buffer_info_t info;
     mp_get_buffer_raise(buffer, &info, MP_BUFFER_RW);
-    if (info.len != whole) {
+    if (info.len < least) {
         mp_raise_ValueError(MP_ERROR_TEXT("wrong buffer"));
     }
     byte *to = info.buf;
+    uint32_t whole = (uint32_t)info.len;
     *source = (ring_source_t){.map = NULL, .read = read_device, .context = device, .limit = INT32_MAX};
     if (mp_get_buffer(src, &info, MP_BUFFER_READ)) {
         source->map = info.buf;
@@ -72,6 +73,42 @@ static mp_obj_t ring_header_(mp_obj_t src, mp_obj_t addr_in, mp_obj_t buf) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(ring_header_obj, ring_header_);
 
+typedef int (*look_t)(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t s);
+
+// What the three have in common: (src, buf, f, s) -> what they say of sector s
+static mp_obj_t look(look_t function, const mp_obj_t *args) {
+    ring_source_t source;
+    device_t device;
+    byte *to = get_source(args[0], args[1], RING_SECTOR_HEAD, &source, &device);
+    mp_buffer_info_t info;
+    mp_get_buffer_raise(args[2], &info, MP_BUFFER_RW);
+    const uint32_t *f = info.buf;
+    mp_int_t s = mp_obj_get_int(args[3]);
+    if (info.typecode != 'I' || info.len < RING_NUMBERS * sizeof(uint32_t) || f[RING_SECTOR] < RING_SECTOR_HEAD ||
+        f[RING_LIMIT] > source.limit || s < 0 || (mp_uint_t)s >= f[RING_LIMIT] / f[RING_SECTOR]) {
+        mp_raise_ValueError(MP_ERROR_TEXT("wrong numbers"));
+    }
+    return MP_OBJ_NEW_SMALL_INT(function(&source, to, info.buf, (uint32_t)s));
+}
+
+static mp_obj_t ring_survey_(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    return look(ring_survey, args);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(ring_survey_obj, 4, 4, ring_survey_);
+
+static mp_obj_t ring_judge_(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    return look(ring_judge, args);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(ring_judge_obj, 4, 4, ring_judge_);
+
+static mp_obj_t ring_enter_(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    return look(ring_enter, args);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(ring_enter_obj, 4, 4, ring_enter_);
+
 // seek(src, head, f, mode[, kinds]) -> whether there is such a record
 static mp_obj_t ring_seek_(size_t n_args, const mp_obj_t *args) {
     ring_source_t source;
@@ -98,11 +135,30 @@ static mp_obj_t ring_scan_(mp_obj_t src, mp_obj_t buf, mp_obj_t numbers) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(ring_scan_obj, ring_scan_);
 
+// blank(src, head, addr, end) -> whether all bits from addr to end are ones
+static mp_obj_t ring_blank_(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    ring_source_t source;
+    device_t device;
+    byte *head = get_source(args[0], args[1], RING_LOADED, &source, &device);
+    mp_int_t addr = mp_obj_get_int(args[2]);
+    mp_int_t end = mp_obj_get_int(args[3]);
+    if (addr < 0 || end < addr || (mp_uint_t)end > source.limit) {
+        mp_raise_ValueError(MP_ERROR_TEXT("outside the region"));
+    }
+    return mp_obj_new_bool(ring_blank(&source, head, (uint32_t)addr, (uint32_t)end));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(ring_blank_obj, 4, 4, ring_blank_);
+
 static const mp_rom_map_elem_t ring_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__ring)},
     {MP_ROM_QSTR(MP_QSTR_header), MP_ROM_PTR(&ring_header_obj)},
+    {MP_ROM_QSTR(MP_QSTR_survey), MP_ROM_PTR(&ring_survey_obj)},
+    {MP_ROM_QSTR(MP_QSTR_judge), MP_ROM_PTR(&ring_judge_obj)},
+    {MP_ROM_QSTR(MP_QSTR_enter), MP_ROM_PTR(&ring_enter_obj)},
     {MP_ROM_QSTR(MP_QSTR_seek), MP_ROM_PTR(&ring_seek_obj)},
     {MP_ROM_QSTR(MP_QSTR_scan), MP_ROM_PTR(&ring_scan_obj)},
+    {MP_ROM_QSTR(MP_QSTR_blank), MP_ROM_PTR(&ring_blank_obj)},
 };
 static MP_DEFINE_CONST_DICT(ring_globals, ring_globals_table);
 

@@ -1,6 +1,5 @@
 """Log: finds out what the flash holds, after whatever happened. It never writes."""
 
-import struct
 from binascii import crc32
 
 from ..compat import const
@@ -17,15 +16,14 @@ OUT = const(255)
 
 # Numbers in `f`, see ring_twin.py.
 _ADDR = const(0)
-_END = const(1)
 _SLOT_BYTES = const(4)
+_AFTER = const(5)
 _LO = const(6)
 _HI = const(7)
 _LENGTH = const(8)
 _SEQ = const(9)
 _CRC = const(10)
 _FLAGS = const(12)
-_SIZE = const(13)
 _STOP = const(14)
 _WHY = const(15)
 _DAMAGED = const(16)
@@ -41,8 +39,18 @@ _CHAIN = const(25)
 _FROM = const(26)
 _TO = const(27)
 _SECTOR = const(28)
+_NEXT_SEQ = const(31)
+_NEWEST = const(33)
+_WEAR_LOW = const(35)
+_NEWEST_HEAD = const(38)
+# What survey(), judge() and scan() say.
+_FOREIGN = const(6)
+_KEPT = const(1)
+_RETIRED = const(2)
+_LEFT_OUT = const(3)
 _WEAK_ACK = const(1)
 _GOES_ON = const(0x80)
+_NONE = 0xFFFFFFFF
 
 
 class NotAQueue(GatewayError):
@@ -52,7 +60,7 @@ class NotAQueue(GatewayError):
 class Log(Reader):
     """The part of Ring that mounts. The work it finds is left in _retire (sectors whose header to
     void), _acks (addresses of acks to complete), _partly (sectors with moved records), _orphans,
-    _torn, _closed and _last; sectors that are to be erased before anything else are OUT in
+    _torn, _closed and _end; sectors that are to be erased before anything else are OUT in
     `wears`.
     """
 
@@ -69,19 +77,23 @@ class Log(Reader):
         f = self.f
         for i in range(_SECTOR):
             f[i] = 0
-        for s in range(self.dev.sectors):
-            self.live[s] = 0
+        for i in range(_NEXT_SEQ, _NEWEST_HEAD):
+            f[i] = 0
+        f[_NEXT_SEQ] = 1
+        f[_NEWEST] = f[_WEAR_LOW] = _NONE
         self.bad = self.corrupt = self.torn = 0
         self.epoch += 1
-        self._cached = self.active = self._last = self.ahead = -1
+        self._cached = self.active = self.ahead = -1
         self.tail = self.end = 0
         self._torn = self._closed = False
-        self._retire = []
-        self._acks = []
-        self._partly = []
-        self._orphans = []
-        self.order = self.sector_list(())
+        self._retire = self._acks = self._partly = self._orphans = ()
         self._end = None
+        # As long as all sectors; what is in it by now does not matter.
+        n = self.dev.sectors
+        if n <= 256:
+            self.order.extend(memoryview(self.wears)[: n - len(self.order)])
+        else:
+            self.order = self.sector_list(bytes(2 * n))
         self._survey()
         self._sort()
         self._count()
@@ -94,112 +106,73 @@ class Log(Reader):
         self._busy = False
 
     def _survey(self):
-        # The first look at all headers: next_seq, generation, newest, _move, _stamp_at, wear_min,
-        # wear_max.
-        n = self.dev.sectors
-        self.generation = 0
-        self.next_seq = 1
-        self.newest = -1
-        self._newest_head = b""
-        self._stamp_at = 0
-        self._move = None
-        done = False
-        low = LOST_WEAR
-        high = 0
-        for s in range(n):
-            what = self.read_sector(s)
-            wear = self.wear_in_header(what)
-            if wear < BLANK_WEAR:
-                low = min(low, wear)
-                high = max(high, wear)
-            if what != VALID:
-                continue
-            head = self._sector
-            if not 0 < head[3] <= layout.VERSION or 1 << head[4] != self._size:
+        # The first look at all headers.
+        f = self.f
+        live = self.live
+        look = self._core.survey
+        for s in range(self.dev.sectors):
+            live[s] = 0
+            if look(self.src, self.head, f, s) == _FOREIGN:
                 raise NotAQueue(
                     "queue of format %d with %d-byte sectors; this is format %d with %d"
-                    % (head[3], 1 << head[4], layout.VERSION, self._size)
+                    % (self.head[3], 1 << self.head[4], layout.VERSION, self._size)
                 )
-            generation, first, last = struct.unpack_from("<III", head, 12)
-            self.next_seq = max(self.next_seq, first, last + 1)
-            if head[6] & layout.STAMP:
-                self._stamp_at = max(self._stamp_at, generation)
-            # A header that was torn may come to light when its generation was given out again.
-            if generation > self.generation or generation == self.generation and not done:
-                done = head[6] & layout.COMPACTED and layout.cleared(head[layout.DONE])
-                if generation > self.generation or done:
-                    self.generation = generation
-                    self.newest = s
-                    self._newest_head = bytes(head)
-                    self._move = (first, last) if done else None
-        self._last_opened = self.newest
-        self.wear_min = low if low < LOST_WEAR else 0
-        self.wear_max = high
-        if self.newest < 0:
+        self.next_seq = f[_NEXT_SEQ]
+        if f[_WEAR_LOW] == _NONE:
+            f[_WEAR_LOW] = 0
+        self._last_opened = -1
+        if f[_NEWEST] != _NONE:
+            self._last_opened = f[_NEWEST]
+        else:
             self._check_blank()
 
     def _sort(self):
-        # The second look, from the oldest sector on: `order`, and what is void. Weak bits may read
-        # otherwise each time: what matters of the newest header is what was read first.
-        n = self.dev.sectors
+        # The second look, from the oldest sector on: `order`, and what is void.
+        f = self.f
         order = self.order
-        last = (0, 0)
-        s = self.newest
+        wears = self.wears
+        look = self._core.judge
+        n = self.dev.sectors
+        s = self._last_opened
+        kept = last = generation = 0
         for _ in range(n):
             s = s + 1 if s + 1 < n else 0
-            what = self.read_sector(s)
-            self.wears[s] = self._relative(self.wear_in_header(what))
-            if s == self.newest:
-                self._sector[:] = self._newest_head
-                what = VALID
-            if what == SUSPECT:
-                self.wears[s] = OUT
-                self.bad += 1
-            if what != VALID:
-                if what == JUNK and self.newest >= 0:
-                    # A header torn at some time, whose weak bits may make it valid at another.
-                    self._retire.append(s)
-                continue
-            head = self._sector
-            generation, first = struct.unpack_from("<II", head, 12)
-            if head[6] & layout.STAMP:
-                continue
-            if (
-                generation < self._stamp_at
-                or generation > self.generation
-                or generation == self.generation
-                and s != self.newest
-                or head[6] & layout.COMPACTED
-                and not layout.cleared(head[layout.DONE])
-            ):
-                # Of one that is compacted but not done the victims are still whole: what it holds
-                # must never be seen again.
-                self._retire.append(s)
-                continue
-            key = (first, generation)
-            order.append(s)
-            if key >= last:
-                last = key
-                continue
-            low = 0
-            high = len(order) - 1
-            while low < high:
-                middle = (low + high) // 2
-                self.read_sector(order[middle])
-                other = struct.unpack_from("<II", self._sector, 12)
-                if key >= (other[1], other[0]):
-                    low = middle + 1
+            what = look(self.src, self.head, f, s)
+            wears[s] = f[_AFTER]
+            if what == _KEPT:
+                order[kept] = s
+                kept += 1
+                if f[_FROM] > last or f[_FROM] == last and f[_TO] >= generation:
+                    last = f[_FROM]
+                    generation = f[_TO]
                 else:
-                    high = middle
-            order[low + 1 :] = order[low:-1]
-            order[low] = s
+                    self._insert(kept - 1, f[_FROM], f[_TO])
+            elif what == _RETIRED:
+                self._retire += (s,)
+            elif what == _LEFT_OUT:
+                self.bad += 1
+        order[kept:] = self.sector_list(())
 
-    def _relative(self, wear):
-        # A blank sector was never used, as far as is known; one that a cut has left without a
-        # count may be as worn as any.
-        if wear >= BLANK_WEAR:
-            wear = self.wear_min if wear == BLANK_WEAR else self.wear_max
-        return max(0, min(wear - self.wear_min, WEAR_MOST))
+    def _insert(self, at, first, generation):
+        # What is in `order` there belongs further to the front.
+        f = self.f
+        order = self.order
+        s = order[at]
+        low = 0
+        high = at
+        while low < high:
+            middle = (low + high) // 2
+            self._core.judge(self.src, self.head, f, order[middle])
+            if first > f[_FROM] or first == f[_FROM] and generation >= f[_TO]:
+                low = middle + 1
+            else:
+                high = middle
+        # Little by little: a copy is made of what is moved.
+        while at > low:
+            start = max(low, at - 32)
+            order[start + 1 : at + 1] = order[start:at]
+            at = start
+        order[low] = s
 
     def wear_in_header(self, what):
         """Erase count in the header just read, or BLANK_WEAR or LOST_WEAR."""
@@ -207,54 +180,49 @@ class Log(Reader):
             return BLANK_WEAR
         wear = -1
         if what != JUNK and what != SUSPECT:
-            wear = layout.unpack_wear(int.from_bytes(self._sector[8:12], "little"))
+            wear = layout.unpack_wear(int.from_bytes(self.head[8:12], "little"))
         return LOST_WEAR if wear < 0 else wear
 
     def _check_blank(self):
         # Nothing of ours: only flash that is blank, but for a torn stamp, may be taken over.
         stamp = self._stamp(1)
-        page = self._view
-        self.dev.read(0, page)
+        head = memoryview(self.head)[:SECTOR_HEAD]
+        self.dev.read(0, head)
         torn = True
         for i in range(SECTOR_HEAD):
-            torn = torn and page[i] & stamp[i] == stamp[i]
-        if (
-            not torn
-            or page[SECTOR_HEAD:] != b"\xff" * (len(page) - SECTOR_HEAD)
-            or not self.is_blank(len(page), self.dev.sectors * self._size)
-        ):
+            torn = torn and head[i] & stamp[i] == stamp[i]
+        if not torn or not self.is_blank(SECTOR_HEAD, self.dev.sectors * self._size):
             raise NotAQueue("the flash is not blank and holds no queue")
 
     def is_blank(self, addr, end):
-        # Whole pages only.
-        page = self._view
-        blank = b"\xff" * len(page)
-        while addr < end:
-            try:
-                self.dev.read(addr, page)
-            except OSError:
-                return False
-            if page != blank:
-                return False
-            addr += len(page)
-        return True
+        return self._core.blank(self.src, self.head, addr, end)
 
     def _stamp(self, generation):
-        layout.pack_sector(self._sector, self._size, layout.STAMP, 0, generation, self.next_seq, 0)
-        return bytes(self._sector)
+        return self.packed(layout.STAMP, 0, generation, self.next_seq, 0)
+
+    def packed(self, flags, wear, generation, first, last):
+        """A sector's header."""
+        buf = bytearray(SECTOR_HEAD)
+        layout.pack_sector(buf, self._size, flags, wear, generation, first, last)
+        return buf
 
     def _count(self):
         f = self.f
+        order = self.order
         kept = 0
-        for s in self.order:
-            end = self._end
+        for s in order:
+            junk = self._end and self._end[2] == JUNK and self._end[1]
             if self._scan(s):
-                self.order[kept] = s
+                # An empty one counts if it is the last.
+                if kept and not self.live[order[kept - 1]]:
+                    kept -= 1
+                order[kept] = s
                 kept += 1
-                if end and end[2] == JUNK and self._is_damage(end[1]):
+                if junk and self._is_damage(junk):
                     f[_DAMAGED] += 1
             else:
-                self._retire.append(s)
+                self._retire += (s,)
+        order[kept:] = self.sector_list(())
         self.count = f[_COUNT]
         self.damaged = f[_DAMAGED]
         self.repaired = f[_REPAIRED]
@@ -262,62 +230,50 @@ class Log(Reader):
             self._find_tail()
         if f[_OPEN]:
             # A record in parts, cut before its last one.
-            self._orphans.append((f[_OPEN], f[_NEXT] - 1))
+            self._orphans += ((f[_OPEN], f[_NEXT] - 1),)
             self.torn = self.torn or 1
-        self.order = self.sector_list(
-            [s for s in self.order[:kept] if self.live[s] or s == self.active]
-        )
 
     def _is_damage(self, addr):
         # What is no record and has none behind it, in a sector that was left: one bit may have
         # flipped where nothing was written.
         zeros = 0
+        part = memoryview(self.head)[:16]
         try:
-            self.dev.read(addr, self._view[:16])
+            self.dev.read(addr, part)
         except OSError:
             return True
-        for byte in self._view[:16]:
+        for byte in part:
             zeros += byte != 0xFF and 2 - ((byte ^ 0xFF) & ((byte ^ 0xFF) - 1) == 0)
         return zeros > 1
 
     def _scan(self, s):
         # Count sector s. False if all it has was moved to the newest sector.
-        lo = 1
-        hi = 0
-        if s == self.newest:
-            self._sector[:] = self._newest_head
-        else:
-            if self.read_sector(s) != VALID:
-                return False
-            if self._move:
-                lo, hi = self._move
-        first = struct.unpack_from("<I", self._sector, 16)[0]
-        self.entered(s)
         f = self.f
-        base = s * self._size
-        f[_ADDR] = base + SECTOR_HEAD
-        f[_END] = base + self._size
-        f[_LO] = lo
-        f[_HI] = hi
-        f[_SIZE] = f[_LIVE_BYTES] = f[_TOP] = f[_LAST] = f[_MOVED] = 0
+        if self._core.enter(self.src, self.head, f, s) != VALID:
+            return False
+        self._cached = s
+        first = f[_FROM]
         while True:
             what = self._core.scan(self.src, self.head, f)
             if not what:
                 break
             if what == _WEAK_ACK:
-                self._acks.append(f[_ADDR])
+                self._acks += (f[_ADDR],)
             else:
-                self._orphans.append((f[_FROM], f[_TO]))
+                self._orphans += ((f[_FROM], f[_TO]),)
         top = f[_TOP]
         self.live[s] = f[_LIVE_BYTES] // SLOT
-        self.next_seq = max(self.next_seq, top + 1)
-        if top <= hi and lo <= first <= hi:
+        if top >= self.next_seq:
+            self.next_seq = top + 1
+        if top <= f[_HI] and f[_LO] <= first <= f[_HI]:
             return False
         if f[_MOVED]:
-            self._partly.append(s)
+            self._partly += (s,)
         # The sector's end, should it be the last. A weak bit may read otherwise the next time:
         # what is decided here is decided by what was read once.
-        last = (f[_LAST], f[_LENGTH], f[_CRC], f[_SEQ], f[_FLAGS], f[_CHAIN]) if f[_LAST] else None
+        last = self._end = None
+        if f[_LAST]:
+            last = (f[_LAST], f[_LENGTH], f[_CRC], f[_SEQ], f[_FLAGS], f[_CHAIN])
         self._end = (s, f[_STOP], f[_WHY], f[_SLOT_BYTES], last)
         return True
 
@@ -336,15 +292,14 @@ class Log(Reader):
         self._end = last
         if last is None:
             return
-        self._last, length, crc = last[:3]
-        if not self._body_good(self._last, length, crc):
+        if not self._body_good(*last[:3]):
             self._drop_last()
 
     def _body_good(self, addr, length, crc):
         at = addr + HEAD
         have = 0
         while length:
-            part = self._view[: min(length, len(self._view))]
+            part = memoryview(self.head)[: min(length, len(self.head))]
             try:
                 self.dev.read(at, part)
             except OSError:
@@ -365,5 +320,5 @@ class Log(Reader):
         if not flags & _GOES_ON:
             self.count -= 1
             if chain:
-                self._orphans.append((chain, seq))
-        self._last = -1
+                self._orphans += ((chain, seq),)
+        self._end = None

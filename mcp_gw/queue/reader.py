@@ -16,9 +16,6 @@ except ImportError:
 # Numbers in `f`, see ring_twin.py.
 _ADDR = const(0)
 _END = const(1)
-_BASE = const(2)
-_SEED = const(3)
-_SLOT_BYTES = const(4)
 _AFTER = const(5)
 _LENGTH = const(8)
 _SEQ = const(9)
@@ -27,7 +24,7 @@ _KIND = const(11)
 _FLAGS = const(12)
 _SIZE = const(13)
 _SECTOR = const(28)
-_NUMBERS = const(31)
+_NUMBERS = const(49)
 _LIVE = const(1)
 _WHOLES = const(2)
 # Bits of _FLAGS.
@@ -50,37 +47,38 @@ class Reader:
         if n < 3 or size > 4096:
             raise ValueError("the queue needs three or more sectors of 4096 bytes at most")
         self.dev = dev
-        # What is read: the device, or its memory where it is mapped.
-        self.src = dev
-        self._size = size
+        # What takes most of the heap comes first: it has no holes yet.
         # Per sector: live SLOTs.
         self.live = array("H", bytes(2 * n))
-        # Per sector: erases, relative to `wear_min`; 254 is "or more", 255 a bad sector.
+        # Per sector: erases, relative to the least; 254 is "or more", 255 a bad sector.
         self.wears = bytearray(n)
-        self.wear_min = self.wear_max = 0
         # Sectors that hold live records, oldest first; the last one is `active` and takes the
         # appends.
-        self.order = self.sector_list(())
-        self.active = -1
-        # Where the next record goes, and where its sector ends.
-        self.tail = self.end = 0
-        # Changes whenever `order` does or records move.
-        self.epoch = 0
-        self.count = self.bad = 0
-        self.damaged = self.corrupt = self.torn = self.repaired = 0
-        self.priority = 0
-        # The record last looked at: its beginning, and what it says.
+        self.order = self.sector_list(self.wears if n <= 256 else ())
+        # The record or the sector's header last looked at: its beginning, and what it says.
         self.head = bytearray(HEAD + layout.KEY_MAX + layout.WHOLE)
         self.f = f = array("I", bytes(4 * _NUMBERS))
         f[_SECTOR] = size
         f[_SECTOR + 1] = dev.page_size
         f[_SECTOR + 2] = n * size
-        self._sector = bytearray(SECTOR_HEAD)
-        self._view = memoryview(bytearray(dev.page_size))
+        # What is read: the device, or its memory where it is mapped.
+        self.src = dev
+        self._size = size
+        self._end = None
+        self.active = -1
+        # Where the next record goes, and where its sector ends.
+        self.tail = self.end = self.next_seq = 0
+        # Changes whenever `order` does or records move.
+        self.epoch = 0
+        self.count = self.bad = 0
+        self.damaged = self.corrupt = self.torn = self.repaired = 0
+        self.priority = 0
         # The sector that `f` is about.
-        self._cached = -1
-        # Sequence numbers (first, last) of parts of records that are not there as a whole.
-        self._orphans = ()
+        self._cached = self._last_opened = -1
+        # Sequence numbers (first, last) of parts of records that are not there as a whole; the
+        # rest is told by Log.
+        self._orphans = self._retire = self._acks = self._partly = ()
+        self._torn = self._closed = False
         # A sector that was erased and is not opened yet, or -1; one where something programmed did
         # not read back; and the sectors found bad since the start.
         self.ahead = self.spoiled = -1
@@ -88,6 +86,8 @@ class Reader:
         # Set while flash is written: still set at the next call, flash and RAM may differ.
         self._busy = True
         self._settled = False
+        # The page that is put together, from the first write on.
+        self._view = None
 
     def sector_list(self, sectors):
         return array("B" if self.dev.sectors <= 256 else "H", sectors)
@@ -133,26 +133,18 @@ class Reader:
     # Finding
 
     def read_sector(self, s):
-        """Load sector s's header into _sector; what it is."""
-        return self._core.header(self.src, s * self._size, self._sector)
+        """Load sector s's header into `head`; what it is."""
+        return self._core.header(self.src, s * self._size, self.head)
 
     def enter(self, s):
         """Let `f` be about sector s; its header is read if it was not there already."""
         if s != self._cached:
-            self.read_sector(s)
-            self.entered(s)
-
-    def entered(self, s):
-        f = self.f
-        f[_BASE] = s * self._size
-        f[_SEED] = layout.seed(struct.unpack_from("<I", self._sector, 12)[0])
-        f[_SLOT_BYTES] = 16 if self._sector[5] == 4 else SLOT
-        self._cached = s
+            self._core.enter(self.src, self.head, self.f, s)
+            self._cached = s
 
     def seek(self, s, addr, mode, after=0, kinds=None):
         """Whether sector s has such a record from addr on; it is loaded. See ring_twin.seek()."""
-        if s != self._cached:
-            self.enter(s)
+        self.enter(s)
         f = self.f
         f[_ADDR] = addr
         f[_END] = self.tail if s == self.active else (s + 1) * self._size
@@ -185,7 +177,7 @@ class Reader:
         while high - low > 1:
             middle = (low + high) // 2
             self.read_sector(self.order[middle])
-            if struct.unpack_from("<I", self._sector, 16)[0] <= seq:
+            if struct.unpack_from("<I", self.head, 16)[0] <= seq:
                 low = middle
             else:
                 high = middle

@@ -22,6 +22,8 @@ _TRIES = const(8)
 _SEQ = const(9)
 _FLAGS = const(12)
 _SIZE = const(13)
+_GENERATION = const(32)
+_WEAR_LOW = const(35)
 _CONTINUES = const(0x40)
 _GOES_ON = const(0x80)
 
@@ -56,7 +58,7 @@ class Ring(Sectors):
         length = len(key)
         for part in parts:
             length += len(part)
-        if length > self.max_body:
+        if length > self._size - SECTOR_HEAD - HEAD and length > self.max_body:
             raise TooLarge(
                 "a record of %d bytes is too large for the queue: %d at most"
                 % (length, self.max_body)
@@ -65,7 +67,9 @@ class Ring(Sectors):
             self._busy = True
             seq = self.next_seq
             try:
-                room = self._make_room(length)
+                room = self.end - self.tail - HEAD
+                if length > room or self.active < 0:
+                    room = self._make_room(length)
                 addr = self._write(kind, key, parts, length, priority & 15, room)
             except QueueFull:
                 self._busy = False
@@ -153,12 +157,15 @@ class Ring(Sectors):
             addr = self.tail
             if first < 0:
                 first = addr
+            pieces = parts
+            if n < length:
+                pieces = list(_cut(parts, at, n))
             crc = 0
-            for piece in _cut(parts, at, n):
+            for piece in pieces:
                 crc = crc32(piece, crc)
             self.start(addr)
             self.put_head(self.active, addr, kind, n, seq, crc, keys, flags)
-            for piece in _cut(parts, at, n):
+            for piece in pieces:
                 self.put(piece)
             self.flush()
             size = layout.padded(n)
@@ -241,18 +248,11 @@ class Ring(Sectors):
         for s in range(self.dev.sectors):
             if self.erase(s):
                 break
-        self.generation += 1
-        layout.pack_sector(
-            self._sector,
-            self._size,
-            layout.STAMP,
-            self.wear_min + self.wears[s],
-            self.generation,
-            self.next_seq,
-            0,
-        )
+        wear = self.f[_WEAR_LOW] + self.wears[s]
+        generation = self.f[_GENERATION] + 1
+        header = self.packed(layout.STAMP, wear, generation, self.next_seq, 0)
         self.start(s * self._size)
-        self.put(self._sector)
+        self.put(header)
         self.flush()
         self.mount()
         self.settle_now()

@@ -1,7 +1,7 @@
 """Python twin of c_modules/ring: goes through sectors and records on flash.
 
 `src` is what is read: a memoryview of the whole region, or a device (nor.py). A read that fails
-with OSError is like a damaged place. `f` is an array('I') of 31 numbers, named below; addresses
+with OSError is like a damaged place. `f` is an array('I') of 46 numbers, named below; addresses
 are bytes from the start of the region. See layout.py and docs/queue-format.md for the bytes.
 """
 
@@ -73,6 +73,26 @@ _TO = const(27)
 _SECTOR = const(28)
 _PAGE = const(29)
 _LIMIT = const(30)
+# Found by survey(): the next sequence number, the highest generation, its sector and whether that
+# is compacted and done, the generation of the stamp, the least and most erases; the newest header.
+_NEXT_SEQ = const(31)
+_GENERATION = const(32)
+_NEWEST = const(33)
+_STAMP_AT = const(34)
+_WEAR_LOW = const(35)
+_WEAR_HIGH = const(36)
+_DONE = const(37)
+_NEWEST_HEAD = const(38)
+
+# What only survey() says of a header; what judge() says of a sector.
+_FOREIGN = const(6)
+_VOID = const(0)
+_KEPT = const(1)
+_RETIRED = const(2)
+_OUT = const(3)
+_NO_SECTOR = const(0xFFFFFFFF)
+_WEAR_MOST = const(254)
+_WEAR_OUT = const(255)
 
 # Modes of seek(), results of scan().
 _RAW = const(0)
@@ -84,12 +104,12 @@ _ORPHANS = const(2)
 
 
 def header(src, addr, buf):
-    """Load the sector header at addr into buf (32 bytes); what it is. One flipped bit is put right
-    in buf.
+    """Load the sector header at addr into buf[:32]; what it is. One flipped bit is put right in
+    buf.
     """
-    if not _reader(src)(addr, buf):
+    view = memoryview(buf)[: layout.SECTOR_HEAD]
+    if not _reader(src)(addr, view):
         return JUNK
-    view = memoryview(buf)
     if crc32(view[: SECTOR_COVERED + 4]) == RESIDUE and buf[:3] == layout.MAGIC:
         return VALID
     ends = bytes(view[:8]), bytes(view[12:28])
@@ -101,6 +121,105 @@ def header(src, addr, buf):
     if _ones(view) <= layout.SUSPECT_ONES and _ones(view[8:12]) <= layout.SUSPECT_ONES // 4:
         return SUSPECT
     return VALID if _repair(buf, SECTOR_COVERED, 0) and buf[:3] == layout.MAGIC else JUNK
+
+
+def survey(src, buf, f, s):
+    """The first look at sector s, which mounting begins with: what its header is."""
+    what = header(src, s * f[_SECTOR], buf)
+    wear = _wear(what, buf)
+    if wear >= 0:
+        f[_WEAR_LOW] = min(f[_WEAR_LOW], wear)
+        f[_WEAR_HIGH] = max(f[_WEAR_HIGH], wear)
+    if what != VALID:
+        return what
+    if not 0 < buf[3] <= layout.VERSION or 1 << buf[4] != f[_SECTOR]:
+        return _FOREIGN
+    generation, first, last = struct.unpack_from("<III", buf, 12)
+    f[_NEXT_SEQ] = max(f[_NEXT_SEQ], first, last + 1)
+    if buf[6] & layout.STAMP:
+        f[_STAMP_AT] = max(f[_STAMP_AT], generation)
+    # A header that was torn may come to light when its generation was given out again.
+    done = buf[6] & layout.COMPACTED and cleared(buf[layout.DONE])
+    if generation > f[_GENERATION] or generation == f[_GENERATION] and done and not f[_DONE]:
+        f[_GENERATION] = generation
+        f[_NEWEST] = s
+        f[_DONE] = 1 if done else 0
+        for i in range(8):
+            f[_NEWEST_HEAD + i] = struct.unpack_from("=I", buf, 4 * i)[0]
+    return what
+
+
+def judge(src, buf, f, s):
+    """The second look at sector s: what to do with it. f[_AFTER] is its wear, f[_FROM] and f[_TO]
+    its first sequence number and generation.
+    """
+    what = _read_again(src, buf, f, s)
+    wear = _wear(what, buf)
+    if wear >= 0:
+        wear = max(0, wear - f[_WEAR_LOW])
+    else:
+        # A blank sector was never used, as far as is known; one that a cut has left without a
+        # count may be as worn as any.
+        wear = 0 if what == BLANK else max(0, f[_WEAR_HIGH] - f[_WEAR_LOW])
+    f[_AFTER] = min(wear, _WEAR_MOST)
+    if what == SUSPECT:
+        f[_AFTER] = _WEAR_OUT
+        return _OUT
+    if what != VALID:
+        # A header torn at some time, whose weak bits may make it valid at another.
+        return _RETIRED if what == JUNK and f[_NEWEST] != _NO_SECTOR else _VOID
+    generation, first = struct.unpack_from("<II", buf, 12)
+    f[_FROM] = first
+    f[_TO] = generation
+    if buf[6] & layout.STAMP:
+        return _VOID
+    if (
+        generation < f[_STAMP_AT]
+        or generation >= f[_GENERATION]
+        and s != f[_NEWEST]
+        or buf[6] & layout.COMPACTED
+        and not cleared(buf[layout.DONE])
+    ):
+        # Of one that is compacted but not done the victims are still whole: what it holds must
+        # never be seen again.
+        return _RETIRED
+    return _KEPT
+
+
+def enter(src, buf, f, s):
+    """Let f be about sector s, all its records to be scanned; what its header is. f[_FROM]: its
+    first sequence number.
+    """
+    what = _read_again(src, buf, f, s)
+    base = f[_BASE] = s * f[_SECTOR]
+    f[_SEED] = layout.seed(struct.unpack_from("<I", buf, 12)[0])
+    f[_SLOT_BYTES] = 16 if buf[5] == 4 else layout.SLOT
+    f[_ADDR] = base + layout.SECTOR_HEAD
+    f[_END] = base + f[_SECTOR]
+    f[_LO] = 1
+    f[_HI] = 0
+    if f[_DONE] and s != f[_NEWEST]:
+        newest = struct.pack("=II", f[_NEWEST_HEAD + 4], f[_NEWEST_HEAD + 5])
+        f[_LO], f[_HI] = struct.unpack("<II", newest)
+    f[_FROM] = struct.unpack_from("<I", buf, 16)[0]
+    f[_SIZE] = f[_LIVE_BYTES] = f[_TOP] = f[_LAST] = f[_MOVED] = 0
+    return what
+
+
+def _wear(what, buf):
+    if what not in (VALID, ZERO, AHEAD):
+        return -1
+    return layout.unpack_wear(int.from_bytes(buf[8:12], "little"))
+
+
+def _read_again(src, buf, f, s):
+    # Weak bits may read otherwise each time: what matters of the newest header is what was read
+    # first.
+    if s == f[_NEWEST]:
+        for i in range(8):
+            struct.pack_into("=I", buf, 4 * i, f[_NEWEST_HEAD + i])
+        return VALID
+    return header(src, s * f[_SECTOR], buf)
 
 
 def seek(src, head, f, mode, kinds=None):
@@ -175,6 +294,18 @@ def scan(src, head, f):
         f[_ADDR] += f[_SIZE]
     f[_SIZE] = 0
     return _END_OF_SECTOR
+
+
+def blank(src, head, addr, end):
+    """Whether all bits from addr to end are ones."""
+    read = _reader(src)
+    ones = b"\xff" * len(head)
+    while addr < end:
+        part = memoryview(head)[: min(len(head), end - addr)]
+        if not read(addr, part) or part != ones[: len(part)]:
+            return False
+        addr += len(part)
+    return True
 
 
 def _orphans(f, first, last, open_):

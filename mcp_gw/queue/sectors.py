@@ -15,6 +15,18 @@ _LAG = const(16)
 # Numbers in `f`, see ring_twin.py.
 _FLAGS = const(12)
 _SIZE = const(13)
+_SEED = const(3)
+_GENERATION = const(32)
+_NEWEST = const(33)
+_WEAR_LOW = const(35)
+_WEAR_HIGH = const(36)
+_DONE = const(37)
+_NEWEST_HEAD = const(38)
+# Where the page that is put together goes, what is there of it, and what can be.
+_AT = const(46)
+_FILL = const(47)
+_ROOM = const(48)
+_NONE = 0xFFFFFFFF
 _RAW = const(0)
 _LIVE = const(1)
 _CONTINUES = const(0x40)
@@ -29,20 +41,24 @@ class Sectors(Log):
         Every step may itself be cut and is then found again by the next mount.
         """
         self._busy = True
+        self.start(0)
+        f = self.f
         # First what the rest relies on: the newest header, and the byte that puts a compacted
         # sector in force, may read well and be weak all the same.
-        if self.newest < 0:
-            self.generation = 1
-            self.newest = self._last_opened = 0
-            self.start(0)
+        newest = self._last_opened
+        if newest < 0:
+            f[_GENERATION] = 1
+            self._last_opened = 0
             self.put(self._stamp(1))
             self.flush()
         elif self.tail == self.active * self._size + SECTOR_HEAD or self.active < 0:
-            self.dev.program(self.newest * self._size, self._newest_head[: layout.DONE])
-        self._cached = -1
-        if self._move:
-            self.dev.program(self.newest * self._size + layout.DONE, b"\0")
-            reclaim.ack_moved(self, self._partly, self._move[0], self._move[1])
+            # As it was read then.
+            self._core.judge(self.src, self.head, f, newest)
+            self.dev.program(newest * self._size, memoryview(self.head)[: layout.DONE])
+        if f[_DONE]:
+            self.dev.program(newest * self._size + layout.DONE, b"\0")
+            moved = struct.unpack_from("<II", f, 4 * _NEWEST_HEAD + 16)
+            reclaim.ack_moved(self, self._partly, moved[0], moved[1])
         for s in self._retire:
             self.retire(s)
         for addr in self._acks:
@@ -50,17 +66,22 @@ class Sectors(Log):
         if self.active >= 0:
             self._settle_tail()
         self._drop_orphans()
+        self._end = None
         # Those that looked bad before this start are tried again.
         for s in range(self.dev.sectors if self.bad else 0):
             if self.wears[s] == OUT and s not in self._outs:
                 self.bad -= 1
                 if self.erase(s):
                     self.note_wear(s)
+        # What was read first need not hold from here on.
+        f[_NEWEST] = _NONE
+        f[_DONE] = 0
+        self._cached = -1
         self._settled = True
         self._busy = False
 
     def _settle_tail(self):
-        if self._last >= 0 and not self._refresh(self._last):
+        if self._end and not self._refresh(self._end[0]):
             self._drop_last()
         addr = self.tail
         active = self.active
@@ -107,7 +128,7 @@ class Sectors(Log):
                 self.live[s] -= min(self.live[s], reclaim.ack_moved(self, (s,), first, last))
                 if s != self.active and self.empty(s):
                     self.drop_sector(s)
-        self._orphans = []
+        self._orphans = ()
 
     # Sectors
 
@@ -170,13 +191,13 @@ class Sectors(Log):
         """Give the sector that was prepared a header; which one it is."""
         s = self.ahead
         self.ahead = -1
-        self.generation += 1
-        wear = self.wear_min + self.wears[s]
-        layout.pack_sector(self._sector, self._size, flags, wear, self.generation, first, last)
+        generation = self.f[_GENERATION] = self.f[_GENERATION] + 1
+        wear = self.f[_WEAR_LOW] + self.wears[s]
+        header = self.packed(flags, wear, generation, first, last)
         self._cached = -1
         self._last_opened = s
         self.start(s * self._size)
-        self.put(memoryview(self._sector)[: layout.DONE])
+        self.put(memoryview(header)[: layout.DONE])
         self.flush()
         return s
 
@@ -194,10 +215,11 @@ class Sectors(Log):
 
     def erase(self, s):
         """False if it is bad, and left out from now on."""
+        f = self.f
         what = self.read_sector(s)
         wear = self.wear_in_header(what)
         if wear >= BLANK_WEAR:
-            wear = self.wear_min if wear == BLANK_WEAR else self.wear_max
+            wear = f[_WEAR_LOW] if wear == BLANK_WEAR else f[_WEAR_HIGH]
         wear += 1
         if what not in (ZERO, BLANK, AHEAD):
             # An erase that is cut may leave the header as it was and the acks erased.
@@ -208,19 +230,19 @@ class Sectors(Log):
         if not self.is_blank(base, base + self._size):
             self.give_up(s)
             return False
-        self.wear_max = max(self.wear_max, wear)
-        if wear - self.wear_min > WEAR_MOST:
+        f[_WEAR_HIGH] = max(f[_WEAR_HIGH], wear)
+        if wear - f[_WEAR_LOW] > WEAR_MOST:
             low = min(self.wears)
-            self.wear_min += low
+            f[_WEAR_LOW] += low
             for i in range(self.dev.sectors):
                 if self.wears[i] != OUT:
                     self.wears[i] -= low
-        self.wears[s] = max(0, min(wear - self.wear_min, WEAR_MOST))
+        self.wears[s] = max(0, min(wear - f[_WEAR_LOW], WEAR_MOST))
         return True
 
     def note_wear(self, s):
         """Keep the erase count of a sector that has no header yet."""
-        wear = layout.pack_wear(self.wear_min + self.wears[s])
+        wear = layout.pack_wear(self.f[_WEAR_LOW] + self.wears[s])
         self.dev.program(s * self._size + 8, struct.pack("<I", wear))
 
     def give_up(self, s):
@@ -241,7 +263,10 @@ class Sectors(Log):
 
     def drop_sector(self, s):
         """Take a sector without live records out of the order."""
-        self.order = self.sector_list([x for x in self.order if x != s])
+        i = 0
+        while self.order[i] != s:
+            i += 1
+        self.order = self.order[:i] + self.order[i + 1 :]
         self.epoch += 1
 
     def mark_acked(self, addr):
@@ -264,41 +289,48 @@ class Sectors(Log):
     # Writing: pages are put together in RAM, so that each is programmed once
 
     def start(self, addr):
-        self._at = addr
-        self._fill = 0
-        self._room = self.page_end(addr) - addr
+        if self._view is None:
+            self._view = memoryview(bytearray(self.dev.page_size))
+        f = self.f
+        f[_AT] = addr
+        f[_FILL] = 0
+        f[_ROOM] = self.page_end(addr) - addr
 
     def put(self, data):
         """Write the next bytes."""
+        f = self.f
         n = len(data)
-        at = self._fill
-        if n < self._room - at:
+        at = f[_FILL]
+        if n < f[_ROOM] - at:
             self._view[at : at + n] = data
-            self._fill = at + n
+            f[_FILL] = at + n
             return
         data = memoryview(data)
         done = 0
         while done < n:
-            part = min(n - done, self._room - self._fill)
-            self._view[self._fill : self._fill + part] = data[done : done + part]
+            at = f[_FILL]
+            part = min(n - done, f[_ROOM] - at)
+            self._view[at : at + part] = data[done : done + part]
             done += part
-            self._fill += part
-            if self._fill == self._room:
+            f[_FILL] = at + part
+            if f[_FILL] == f[_ROOM]:
                 self.flush()
 
     def put_head(self, s, addr, kind, length, seq, crc, key_length, flags, marks=0xFF):
         self.enter(s)
-        start = self.f[3] ^ addr - s * self._size
+        start = self.f[_SEED] ^ addr - s * self._size
         # Not into `head`, which _verify() uses, perhaps before all of it is put.
-        buf = self._sector
+        buf = bytearray(HEAD)
         layout.pack_record(buf, kind, length, seq, crc, key_length, flags, start, marks)
-        self.put(memoryview(buf)[:HEAD])
+        self.put(buf)
 
     def put_from(self, addr, n):
         """Write n bytes that are elsewhere on flash."""
+        f = self.f
         while n:
-            part = min(n, self._room - self._fill)
-            view = self._view[self._fill : self._fill + part]
+            at = f[_FILL]
+            part = min(n, f[_ROOM] - at)
+            view = self._view[at : at + part]
             try:
                 self.dev.read(addr, view)
             except OSError:
@@ -306,22 +338,23 @@ class Sectors(Log):
                 view[:] = bytes(part)
             addr += part
             n -= part
-            self._fill += part
-            if self._fill == self._room:
+            f[_FILL] = at + part
+            if f[_FILL] == f[_ROOM]:
                 self.flush()
 
     def flush(self):
         """Program what was put so far, and read it back: a worn cell shows while the data is still
         here."""
-        n = self._fill
+        f = self.f
+        n = f[_FILL]
         if n:
-            at = self._at
+            at = f[_AT]
             data = self._view[:n]
             self.dev.program(at, data)
             self._verify(at, data)
-            self._at = at + n
-            self._fill = 0
-            self._room = len(self._view)
+            f[_AT] = at + n
+            f[_FILL] = 0
+            f[_ROOM] = len(self._view)
 
     def _verify(self, at, data):
         if self.src is not self.dev:

@@ -20,6 +20,7 @@ import model_tools  # noqa: E402
 import models  # noqa: E402
 import pi  # noqa: E402
 import pico  # noqa: E402
+import queueing  # noqa: E402
 import sdks  # noqa: E402
 import tokenizer  # noqa: E402
 
@@ -30,6 +31,7 @@ SECTIONS = (
     ("a language model: emulated Pico at 125 MHz, and this machine", language),
     ("models as tools, on the emulated Pico", model_tools),
     ("tokenizer: the emulated Pico, then the wall clock of this machine", tokenizer),
+    ("the queue's ring: counted on this machine; times and RAM on the emulated Pico", queueing),
     ("wall clock of this machine, the board emulated", host),
     ("the paired gateway beside a FastMCP proxy: wall clock of this machine", pi),
 )
@@ -41,9 +43,10 @@ def main():
     wanted = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="mcpgw-bench-") as folder:
         for title, module in SECTIONS:
-            if wanted and module.__name__ not in wanted:
+            name = getattr(module, "SECTION", module.__name__)
+            if wanted and name not in wanted:
                 continue
-            place = Path(folder, module.__name__)
+            place = Path(folder, name)
             place.mkdir()
             print(f"\n{title}\n{'-' * len(title)}")
             for row in module.rows(place):

@@ -1,6 +1,6 @@
 // Runs ring_core over records from stdin; built with AddressSanitizer and UBSan.
 //
-// record in:  uint32 function (0 header, 1 seek, 2 scan), mode, n_kinds, mapped, failing, size (host
+// record in:  uint32 function (0 header, 1 seek, 2 scan, 3 survey, 4 judge, 5 enter), mode or sector, n_kinds, mapped, failing, size (host
 //             byte order), the RING_NUMBERS numbers, n_kinds kinds, size bytes of the region
 // record out: int32 result (-1 if the numbers are refused), the buffer, the numbers
 //
@@ -59,6 +59,11 @@ static int32_t run(const uint32_t *in, const ring_source_t *source, uint8_t *buf
     if (in[0] == 0) {
         return ring_header(source, f[RING_ADDR], buf);
     }
+    if (in[0] >= 3) {
+        return (in[0] == 3   ? ring_survey
+                : in[0] == 4 ? ring_judge
+                             : ring_enter)(source, buf, f, in[1]);
+    }
     if (!ring_checked(source, f)) {
         return -1;
     }
@@ -74,7 +79,7 @@ int main(void) {
         read_all(kinds, in[2], 0);
         uint8_t *region = allocate(in[5]);
         read_all(region, in[5], 0);
-        uint32_t n = in[0] == 0 ? RING_SECTOR_HEAD : RING_LOADED;
+        uint32_t n = in[0] == 0 || in[0] >= 3 ? RING_SECTOR_HEAD : RING_LOADED;
         uint8_t *buf = allocate(n);
         memset(buf, 0, n);
         flash_t flash = {region, in[5], in[4]};

@@ -20,7 +20,7 @@ class _Source(ctypes.Structure):
 
 
 _lib = native.library()
-_lib.ring_seek.restype = _lib.ring_checked.restype = ctypes.c_bool
+_lib.ring_seek.restype = _lib.ring_checked.restype = _lib.ring_blank.restype = ctypes.c_bool
 _lib.ring_crc32.restype = ctypes.c_uint32
 
 
@@ -86,3 +86,23 @@ def scan(src, head, f):
     if not _lib.ring_checked(bound.reference, bound.numbers):
         raise ValueError("wrong numbers")
     return _lib.ring_scan(bound.reference, bound.buf, bound.numbers)
+
+
+def _look(name):
+    function = getattr(_lib, name)
+
+    def look(src, buf, f, s):
+        bound = _bind(0, src, buf, f)
+        return function(bound.reference, bound.buf, bound.numbers, s)
+
+    return look
+
+
+survey = _look("ring_survey")
+judge = _look("ring_judge")
+enter = _look("ring_enter")
+
+
+def blank(src, head, addr, end):
+    bound = _bind(1, src, head, _bound[1].f if _bound[1].head is head else None)
+    return _lib.ring_blank(bound.reference, bound.buf, addr, end)
