@@ -106,6 +106,11 @@ class Fleet:
             if settings.rests or at == end:
                 world.run(at - CALM_S)
                 world.loop.call_soon(self._calm_down)
+                while world.now < at - 240:
+                    world.run(world.now + 120)
+                    if not any(board.pending for board in self.boards):
+                        break
+                world.loop.call_soon(self._unplug)
             world.run(at)
             progress(world.now / _DAY)
             world.calm = at == end
@@ -246,6 +251,10 @@ class Fleet:
             board.flash.cut_at = -1
             if not board.on:
                 board.start()
+
+    def _unplug(self):
+        for cable in self.cables:
+            cable.plug(False)
 
     def _close(self):
         """Nothing may be left without an outcome."""

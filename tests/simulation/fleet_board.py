@@ -92,6 +92,11 @@ class Board:
     def on(self):
         return self.process is not None and self.process.alive
 
+    @property
+    def pending(self):
+        """How many calls wait in its queue."""
+        return self.gw.upstreams.forwarder.outbox.pending
+
     # Power.
 
     def start(self):

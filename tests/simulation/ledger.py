@@ -98,7 +98,7 @@ class Ledger:
                 before = self._by_key.setdefault(key, entry)
                 if before is not entry and entry.n not in _numbers(arguments):
                     world.broken(server.name, f"{entry} came under the key of {before}")
-            ended = entry.outcome and entry.outcome["state"]
+            ended = entry.outcome
             # One that goes on as a part of another is under way, its outcome kept or not.
             if ended and ended not in ("merged", _GONE) and not entry.wired:
                 world.broken(server.name, f"{entry} is executed after it was {ended}")
@@ -112,7 +112,7 @@ class Ledger:
         if entry is None or entry.accepted is None:
             return
         if entry.outcome is not None:
-            world.broken(board, f"{entry} is sent after its outcome {entry.outcome['state']}")
+            world.broken(board, f"{entry} is sent after its outcome {entry.outcome}")
         age = world.now - entry.accepted_at
         if self._exact(board) and age > entry.expiry_s + _SLACK:
             world.broken(board, f"{entry} is sent {age - entry.expiry_s:.0f} s after it expired")
@@ -156,7 +156,7 @@ class Ledger:
         state = status["state"]
         if state in ("queued", "sending"):
             return
-        entry.outcome = status
+        entry.outcome = state
         del self._waiting[entry.board][entry.n]
         world.counts[f"outcomes: {state}"] += 1
         world.note(entry.board, f"{entry}: {state}")
@@ -164,15 +164,13 @@ class Ledger:
 
     def gone(self, entry):
         """A board that is known to have dropped outcomes knows nothing of it any more."""
-        entry.outcome = {"state": _GONE}
+        entry.outcome = _GONE
         del self._waiting[entry.board][entry.n]
         self._world.counts["outcomes dropped"] += 1
 
     # What an outcome must be.
 
     def _check_result(self, entry, result):
-        if entry.outcome and "result" not in entry.outcome:
-            return
         text = result["content"][0]["text"]
         times = len(entry.executed)
         if _UNSURE in text:

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import time
 
 from .. import UserError
 from ..bridge.calls import dump
@@ -23,6 +24,10 @@ MAX_PER_ADDRESS = 32
 # What waits for a board that does not read, in bytes; then it is cut off.
 _MAX_UNSENT = 4 << 20
 _FULL_RETRY_S = 10
+# What one board may take of this process's time for what it sends: that share in the long run, and
+# so many seconds at once.
+_SHARE = 0.2
+_BURST_S = 0.05
 _PRINTABLE = re.compile(r"[^ -~]")
 _ID = re.compile(r"[0-9A-Za-z:._-]{1,64}")
 _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
@@ -141,6 +146,8 @@ class Connection(asyncio.Protocol):
         self.address = "?"
         self.greeted = False
         self.token = None  # digest of what has let it in
+        self._spent = self._counted = 0.0  # seconds of time taken, less what it may; when that was
+        self._stopped = self._resting = False
 
     # What asyncio tells.
 
@@ -160,7 +167,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data):
         if self._on_data is not None:
+            began = time.perf_counter()
             self._on_data(data)
+            self._account(began, time.perf_counter())
             return
         self._first += data
         if self._task is not None or self not in self._dial_in.strangers:
@@ -174,6 +183,19 @@ class Connection(asyncio.Protocol):
             self._first = rest
             self._timer.cancel()
             self._task = asyncio.ensure_future(self._dial_in.greet(self, bytes(line)))
+
+    def _account(self, began, now):
+        """A board that floods this gateway is not read for a while: others want to be heard."""
+        left = max(0.0, self._spent - (began - self._counted) * _SHARE)
+        self._spent, self._counted = left + now - began, now
+        if self._spent > _BURST_S and not self._resting:
+            self._resting = True
+            self._flow()
+            self._loop.call_later(self._spent / _SHARE, self._rested)
+
+    def _rested(self):
+        self._resting = False
+        self._flow()
 
     def connection_lost(self, error):
         self._dial_in.strangers.discard(self)
@@ -209,6 +231,11 @@ class Connection(asyncio.Protocol):
             self.cut()
 
     def pause(self, stop):
+        self._stopped = stop
+        self._flow()
+
+    def _flow(self):
+        stop = self._stopped or self._resting
         with contextlib.suppress(RuntimeError):  # closed meanwhile
             (self._transport.pause_reading if stop else self._transport.resume_reading)()
 

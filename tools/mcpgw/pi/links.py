@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 
 from mcp_gw.errors import ConfigError
 
@@ -22,6 +23,9 @@ _LENT = "another mcpgw works on it"
 _SCAN_S = 1.0
 # A board that was found has so long to say hello: it may be at its prompt, and has to start then.
 _MEET_S = 45.0
+# Lines in the log about one board, within so many seconds; more are counted.
+_MOST_LINES = 1000
+_LINES_S = 60.0
 # Serial ports that are looked at on our own account.
 _MAX_PORTS = 64
 
@@ -267,8 +271,18 @@ class _Prefixed:
     def __init__(self, log, name):
         self._log = log
         self._name = name
+        self._count = 0
+        self._since = 0.0
 
     def line(self, who, text):
+        now = time.monotonic()
+        if now - self._since > _LINES_S:
+            over, self._count, self._since = self._count - _MOST_LINES, 0, now
+            if over > 0:
+                self._log.info(f"{self._name}: {over} lines were left out of this log")
+        self._count += 1
+        if self._count > _MOST_LINES:
+            return
         if who == "board":
             self._log.line(self._name, text)
         else:
