@@ -146,11 +146,11 @@ class Oracle:
 
     def work(self, ring, rng, steps, keep=20, largest=400):
         """A stretch of appends and acks, of the oldest and of others, filling the ring now and
-        then; one record in 16 is large.
+        then; one record in 16 is large, unless all are to be tiny.
         """
         for _ in range(steps):
             size = rng.below(largest)
-            if not rng.below(16):
+            if largest > 1 and not rng.below(16):
                 size = rng.below(ring.max_body - 6)
             elif not rng.below(8) and self.live:
                 self.mark(ring, list(self.live)[rng.below(len(self.live))])

@@ -143,7 +143,7 @@ def test_where_a_cut_would_do_most_harm():
             across.extend(mixed[at : at + 2])
     assert len(across) > 2
     # Erases of sectors full of small acked records, of which few bytes need change to be live.
-    small = [s for s in recorded(3, 7, 40, 1) if s[2] == "erase"]
+    small = [s for s in recorded(3, 7, 40, 1, 6) if s[2] == "erase"]
     cases = (
         (headers, WEAKENING, soak.count(24, 400)),
         (across, WEAKENING, soak.count(24, 400)),

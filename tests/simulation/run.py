@@ -28,7 +28,8 @@ def main():
     show = sys.stderr
 
     def progress(day):
-        print(f"\rday {day:.1f}, {time.perf_counter() - began:.0f} s", end="", file=show)
+        # print() is the boards' while the simulation lasts.
+        show.write(f"\rday {day:.1f}, {time.perf_counter() - began:.0f} s ")
         show.flush()
 
     keep = open(given.trace, "w") if given.trace else None  # noqa: SIM115
