@@ -34,7 +34,7 @@ def pair(
     ] = None,
     ca: Annotated[
         Path | None,
-        typer.Option(help="With TLS in [dial]: whom the board trusts; default: the certificate."),
+        typer.Option(help="With TLS at the Pi: whom the board trusts; default: the certificate."),
     ] = None,
     ssid: Annotated[
         str | None, typer.Option(help="Wireless network to join, for a board with Wi-Fi.")
