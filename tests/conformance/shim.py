@@ -48,7 +48,7 @@ class Front(Server):
 
     def __init__(self):
         super().__init__(None, b"{}", lambda revision: {}, None, 32, 1000)
-        self._methods = Everything({b'"initialize"': self._begin}, self._forward)
+        self._methods = Everything({b'"initialize"': Front._begin}, Front._forward)
 
     def _begin(self, request, buf, spans):
         self._initialize(request, buf, spans)
