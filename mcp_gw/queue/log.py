@@ -292,8 +292,17 @@ class Log(Reader):
         self._end = last
         if last is None:
             return
-        if not self._body_good(*last[:3]):
+        if not self._body_good(*last[:3]) or why == layout.BLANK and self._is_void(*last[:2]):
             self._drop_last()
+
+    def _is_void(self, addr, length):
+        # A start has found it torn and was cut while it said so: it may read well by now, but its
+        # ack is weak. A start that found it good has put zeros behind it.
+        if addr + layout.padded(length) != self.tail or self.tail + layout.HEAD > self.end:
+            return False
+        mark = memoryview(self.head)[:1]
+        self.dev.read(addr + layout.MARKS, mark)
+        return not mark[0]
 
     def _body_good(self, addr, length, crc):
         at = addr + HEAD

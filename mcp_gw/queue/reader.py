@@ -302,7 +302,7 @@ class Reader:
             raise FlashError(*e.args)
 
     def marks(self, handle):
-        """How often mark() was called for a record: 0 to 8; 0 if it is gone."""
+        """How often mark() was called for a record: 0 to 7; 0 if it is gone."""
         self._mounted()
         if self.find(*handle) < 0:
             return 0

@@ -199,14 +199,14 @@ class Ring(Sectors):
 
     def mark(self, handle):
         """Note that a record was tried once more; durable on return, but a hint: a cut may leave
-        it either way. marks() counts to 8. False if the record is not there (any more).
+        it either way. marks() counts to 7. False if the record is not there (any more).
         """
         self._ready()
         addr = self.find(*handle)
         if addr < 0:
             return False
         marks = self.head[layout.MARKS]
-        if marks:
+        if marks & 0x7F:  # all of them say that the record is void, see docs/queue-format.md
             self.dev.program(addr + layout.MARKS, bytes((marks & (marks - 1),)))
         return True
 

@@ -88,9 +88,11 @@ class Sectors(Log):
         # Beyond what counts as the log, for once.
         self.tail = self.end
         if self._torn and self.seek(active, addr, _RAW) and self.f[0] == addr:
-            # Its header says how far it can reach: step over it.
-            self.head[ACK] = 0
+            # Its header says how far it can reach: step over it. First what says that it is void:
+            # an ack that is cut may be weak, and the record read well at the next start.
+            self.head[layout.MARKS] = 0
             self.dev.program(addr, memoryview(self.head)[:HEAD])
+            self.dev.program(addr + ACK, b"\0")
             self.tail = addr + self.f[_SIZE]
         elif addr + HEAD <= self.end:
             # A program torn before its header was complete may have touched this place, even if

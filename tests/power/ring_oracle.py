@@ -71,9 +71,9 @@ class Oracle:
 
     def mark(self, ring, seq):
         low, high = self.marks.get(seq, (0, 0))
-        self.marks[seq] = (low, min(8, high + 1))
+        self.marks[seq] = (low, min(7, high + 1))
         assert ring.mark((seq, 0))
-        self.marks[seq] = (min(8, low + 1), min(8, high + 1))
+        self.marks[seq] = (min(7, low + 1), min(7, high + 1))
 
     def ack(self, ring, seq):
         body = self.live.pop(seq)

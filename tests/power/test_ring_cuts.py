@@ -1,7 +1,7 @@
 """Power cuts at every flash operation of runs that wrap a small ring, against a model."""
 
 import soak
-from ring_oracle import Oracle, Ring, device, power_up
+from ring_oracle import Oracle, Ring, Small, device, power_up
 
 from mcp_gw.queue import layout, nor_fault, reclaim
 from mcp_gw.queue.nor_fault import FaultNor, PowerCut, Rng
@@ -214,3 +214,36 @@ def test_flipped_bits():
                 model.work(ring, Rng(addr), 3)
                 model.found(ring)
     assert lost
+
+
+def test_a_cut_while_a_torn_record_is_given_up():
+    """What was read as torn may read well at the next start, with an ack that is weak."""
+    base = soak.seed("given up")
+    torn = well = 0
+    for n in range(soak.count(4000, 200_000)):
+        rng = Rng(base + n)
+        with failing("seed %d", base + n):
+            dev = device(b"\xff" * (3 * Small.sector_size), base + n, Small)
+            oracle = Oracle()
+            ring = oracle.mount(dev)
+            oracle.settle(ring)
+            dev.cut(rng.below(4), nor_fault.MIXED)
+            try:
+                while True:
+                    oracle.append(ring, 40)
+            except PowerCut:
+                power_up(dev)
+            ring = oracle.mount(dev)
+            first = ring.torn
+            dev.cut(rng.below(2), WEAKENING[rng.below(2)])
+            try:
+                oracle.settle(oracle.mount(dev))
+            except PowerCut:
+                power_up(dev)
+            ring = oracle.mount(dev)
+            torn += ring.torn and first
+            well += first and not ring.torn and dev.weak != {}
+            oracle.settle(ring)
+            for _ in range(6):
+                oracle.mount(power_up(dev))
+    assert torn and well

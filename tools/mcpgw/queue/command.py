@@ -83,7 +83,7 @@ def dump(
 def _line(row):
     text = f"{row['seq']:>6} {row['kind']!s:<8} {row['key']:<32} priority {row['priority']}"
     if row["marks"]:
-        text += f", tried {row['marks']} times" + (" or more" if row["marks"] == 8 else "")
+        text += f", tried {row['marks']} times" + (" or more" if row["marks"] == 7 else "")
     if "problem" in row:
         return f"{text}, {row['problem']}"
     if row["kind"] == "start":

@@ -172,7 +172,7 @@ class Part:
 
     @property
     def marks(self):
-        return 8 - self.head[MARKS].bit_count()
+        return min(7, 8 - self.head[MARKS].bit_count())
 
     @property
     def acked(self):

@@ -238,10 +238,20 @@ class Image:
     def _torn(self, last):
         """The last record of the last sector, if it was not completed."""
         part = last.parts[-1] if last.parts else None
-        if part is None or part.acked or part.good:
+        if part is None or part.acked or part.good and not self._is_void(last, part):
             return None
         self._find(part.at, MENDED, f"power failed while record {part.seq} was stored")
         return part
+
+    def _is_void(self, sector, part):
+        """Whether a start that found it torn was cut while it said so."""
+        behind = part.at + part.size(sector.head.slot)
+        end = (sector.index + 1) * SECTOR
+        return (
+            not part.head[fields.MARKS]
+            and behind + HEAD <= end
+            and self.data[behind : behind + 16] == BLANK * 16
+        )
 
     def _places(self, order):
         for sector in order:
