@@ -214,7 +214,7 @@ SECTIONS = {
         UPSTREAM,
         (),
     ),
-    "queue": ("Where calls wait that may wait (docs/upstreams.md).", QUEUE, ()),
+    "queue": ("Where calls wait that may wait (docs/queue.md).", QUEUE, ()),
     "dial_out": (
         "A connection to the paired gateway that the board opens itself: for boards that cannot "
         "be reached from outside.",

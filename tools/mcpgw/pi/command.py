@@ -92,7 +92,7 @@ def init(
         print(f"wrote {path}")
         try:
             token = store.add_token(client, CLIENT)
-            print(f"token of {client} (shown this once): {token}")
+            print(f"token of {client} (shown this once; {store.path} has its hash): {token}")
         except StoreError:  # of a gateway before this one
             print(f"{client} keeps the token that it has in {store.path}")
     finally:
