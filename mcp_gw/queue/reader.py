@@ -307,4 +307,4 @@ class Reader:
         if self.find(*handle) < 0:
             return 0
         zeros = self.head[layout.MARKS] ^ 0xFF
-        return sum(zeros >> bit & 1 for bit in range(8))
+        return sum(zeros >> bit & 1 for bit in range(7))

@@ -87,6 +87,15 @@ class Sectors(Log):
         active = self.active
         # Beyond what counts as the log, for once.
         self.tail = self.end
+        if not self._end and not self._torn:
+            # The last record is acked: if it was given up as torn, the ack may be weak.
+            last = at = self.first(active)
+            while at < addr and self.seek(active, at, _RAW) and self.f[0] < addr:
+                last = self.f[0]
+                void = not self.head[layout.MARKS]
+                at = last + self.f[_SIZE]
+            if last < at and void:
+                self.dev.program(last + ACK, b"\0")
         if self._torn and self.seek(active, addr, _RAW) and self.f[0] == addr:
             # Its header says how far it can reach: step over it. First what says that it is void:
             # an ack that is cut may be weak, and the record read well at the next start.

@@ -130,6 +130,8 @@ class Oracle:
         for seq, body in found.items():
             if body in self.maybe:
                 self.live[seq] = body
+                # Giving it up may have been cut, too: its marks, a hint, can be any.
+                self.marks[seq] = (0, 7)
         self.gone.update(self.maybe)
         self.maybe = []
         if not ring.dev.weak:

@@ -172,7 +172,7 @@ class Part:
 
     @property
     def marks(self):
-        return min(7, 8 - self.head[MARKS].bit_count())
+        return 7 - (self.head[MARKS] & 0x7F).bit_count()
 
     @property
     def acked(self):
