@@ -15,29 +15,9 @@
 #include <string.h>
 
 #include "bpe_core.h"
+#include "records.h"
 
 uint64_t bpe_steps;
-
-static void *allocate(size_t size) {
-    void *p = malloc(size);
-    if (p == NULL && size > 0) {
-        perror("malloc");
-        exit(2);
-    }
-    return p;
-}
-
-static int read_all(void *to, size_t size, int may_end) {
-    size_t n = fread(to, 1, size, stdin);
-    if (n == 0 && size > 0 && may_end) {
-        return 0;
-    }
-    if (n != size) {
-        fprintf(stderr, "record cut short\n");
-        exit(2);
-    }
-    return 1;
-}
 
 static void disagree(const char *what) {
     fprintf(stderr, "%s\n", what);

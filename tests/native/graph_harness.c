@@ -12,30 +12,10 @@
 #include <string.h>
 
 #include "qnn_core.h"
+#include "records.h"
 
 // More than this the harness does not lend.
 #define ARENA_MAX (1u << 20)
-
-static void *allocate(size_t size) {
-    void *p = malloc(size);
-    if (p == NULL) {
-        perror("malloc");
-        exit(2);
-    }
-    return p;
-}
-
-static int read_all(void *to, size_t size, int may_end) {
-    size_t n = fread(to, 1, size, stdin);
-    if (n == 0 && size > 0 && may_end) {
-        return 0;
-    }
-    if (n != size) {
-        fprintf(stderr, "record cut short\n");
-        exit(2);
-    }
-    return 1;
-}
 
 static uint32_t run(const qnn_file_t *file, uint32_t budget, uint32_t steps) {
     uint8_t *arena = allocate(file->arena);

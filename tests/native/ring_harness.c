@@ -13,34 +13,13 @@
 #include <string.h>
 
 #include "ring_core.h"
+#include "records.h"
 
 typedef struct {
     const uint8_t *region;
     uint32_t size;
     uint32_t failing;
 } flash_t;
-
-static void *allocate(size_t size) {
-    void *p = malloc(size > 0 ? size : 1);
-    if (p == NULL) {
-        perror("malloc");
-        exit(2);
-    }
-    return p;
-}
-
-// 1, or 0 at the end of the file; a record cut short ends the program.
-static int read_all(void *to, size_t size, int may_end) {
-    size_t n = fread(to, 1, size, stdin);
-    if (n == 0 && size > 0 && may_end) {
-        return 0;
-    }
-    if (n != size) {
-        fprintf(stderr, "record cut short\n");
-        exit(2);
-    }
-    return 1;
-}
 
 static bool read_flash(void *context, uint32_t addr, uint8_t *to, uint32_t n) {
     const flash_t *flash = context;

@@ -14,28 +14,7 @@
 #include <sanitizer/asan_interface.h>
 
 #include "mcpscan_core.h"
-
-static void *allocate(size_t size) {
-    void *p = malloc(size);
-    if (p == NULL) {
-        perror("malloc");
-        exit(2);
-    }
-    return p;
-}
-
-// 1, or 0 at the end of the file; a record cut short ends the program.
-static int read_all(void *to, size_t size, int may_end) {
-    size_t n = fread(to, 1, size, stdin);
-    if (n == 0 && size > 0 && may_end) {
-        return 0;
-    }
-    if (n != size) {
-        fprintf(stderr, "record cut short\n");
-        exit(2);
-    }
-    return 1;
-}
+#include "records.h"
 
 static int run(const uint8_t *text, const uint32_t *head, int32_t *spans, int fill) {
     // Whatever lay in the memory the caller lends must not matter.
