@@ -10,18 +10,22 @@ import gc
 import json
 import sys
 
-import mcp_gw.compat
+sys.path.append(__file__.rpartition("/")[0] + "/..")
+
+import mcp_gw.compat  # noqa: E402
 
 NOW = [5]
 say = print  # a gateway that serves takes print() for itself
 mcp_gw.compat.ticks_ms = lambda: NOW[0]
+
+from serial_line import SerialLine  # noqa: E402
 
 from mcp_gw import Gateway, Queueable  # noqa: E402
 from mcp_gw.protocol.revisions import BY_NAME, LATEST_LEGACY  # noqa: E402
 from mcp_gw.protocol.session import Session  # noqa: E402
 from mcp_gw.queue.nor_fault import Rng  # noqa: E402
 from mcp_gw.queue.nor_kept import RamNor  # noqa: E402
-from mcp_gw.transports.link import decode, encode  # noqa: E402
+from mcp_gw.transports.link import decode  # noqa: E402
 
 TOOLS = (
     Queueable("record"),
@@ -30,28 +34,12 @@ TOOLS = (
 )
 
 
-class Wire:
+class Wire(SerialLine):
     """The other end of the serial line: a bridge with one upstream."""
 
     def __init__(self):
-        self.stream = self
-        self.to_board = bytearray()
-        self.from_board = bytearray()
+        super().__init__()
         self.executed = 0
-
-    def read(self, buf, start, end):
-        n = min(end - start, len(self.to_board))
-        buf[start : start + n] = self.to_board[:n]
-        self.to_board = self.to_board[n:]
-        return n
-
-    def write(self, buf, start, end):
-        self.from_board.extend(memoryview(buf)[start:end])
-        return end - start
-
-    def frame(self, channel, *parts):
-        for part in encode(channel, list(parts)):
-            self.to_board.extend(part)
 
 
 class World:

@@ -2,10 +2,12 @@
 
 import json
 
+from serial_line import SerialLine
+
 from mcp_gw.compat import run_until, sleep_ms
 from mcp_gw.gateway import Gateway
 from mcp_gw.registry import Param
-from mcp_gw.transports.link import decode, encode
+from mcp_gw.transports.link import decode
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -27,16 +29,14 @@ TOOLS = {
 }
 
 
-class Board:
+class Board(SerialLine):
     """A gateway on one end of a line in memory; this is the other end, client and bridge.
 
     up: upstreams that can be reached; got: (upstream, request) of calls and reads that came;
     answers: what came for the client."""
 
     def __init__(self, up=("pi", "cloud"), routing=None, queueable=(), **settings):
-        self.stream = self
-        self.to_board = bytearray()
-        self.from_board = bytearray()
+        super().__init__()
         self.got = []
         self.answers = []
         self.up = list(up)
@@ -69,20 +69,6 @@ class Board:
         row = {name: name in self.up for name in ("pi", "cloud")}
         self.frame(b"s", json.dumps(row).encode())
         self.turn()
-
-    def read(self, buf, start, end):
-        n = min(end - start, len(self.to_board))
-        buf[start : start + n] = self.to_board[:n]
-        self.to_board = self.to_board[n:]
-        return n
-
-    def write(self, buf, start, end):
-        self.from_board.extend(memoryview(buf)[start:end])
-        return end - start
-
-    def frame(self, channel, *parts):
-        for part in encode(channel, list(parts)):
-            self.to_board.extend(part)
 
     def turn(self, times=4):
         async def nap():

@@ -1,5 +1,7 @@
 import json
 
+from serial_line import SerialLine
+
 from mcp_gw.compat import run_until, sleep_ms
 from mcp_gw.gateway import Gateway
 from mcp_gw.registry import Param
@@ -33,33 +35,20 @@ async def _nap():
     await sleep_ms(3)
 
 
-class Wire:
+class Wire(SerialLine):
     """The other end of a board's serial line: what a client and a bridge see, in memory."""
 
     def __init__(self, gw):
-        self.stream = self
+        super().__init__()
         self.gw = gw
-        self.to_board = bytearray()
-        self.from_board = bytearray()
         self.seen = []
-
-    def read(self, buf, start, end):
-        n = min(end - start, len(self.to_board))
-        buf[start : start + n] = self.to_board[:n]
-        self.to_board = self.to_board[n:]
-        return n
-
-    def write(self, buf, start, end):
-        self.from_board.extend(memoryview(buf)[start:end])
-        return end - start
 
     def message(self, row):
         self.to_board.extend(json.dumps(row).encode() + b"\n")
         return self.turn()
 
     def frame(self, channel, *parts):
-        for part in encode(channel, list(parts)):
-            self.to_board.extend(part)
+        super().frame(channel, *parts)
         return self.turn()
 
     def turn(self, times=5):
