@@ -115,12 +115,15 @@ def test_boards_and_identity(path):
     store = Store(path)
     store.put_board("greenhouse", "id", {"kind": "serial"})
     store.add_token("greenhouse", BOARD)
+    assert store.note_board("greenhouse", "id2", {"kind": "dial"})
     identity = store.identity
     store.close()
     store = Store(path)
-    assert [row[:3] for row in store.boards()] == [("greenhouse", "id", {"kind": "serial"})]
+    assert [row[:3] for row in store.boards()] == [("greenhouse", "id2", {"kind": "dial"})]
     assert store.identity == identity and len(identity) == 16
     assert store.remove_board("greenhouse") and not store.remove_board("greenhouse")
+    # A service that is about to write down how it is does not bring it back.
+    assert not store.note_board("greenhouse", "id2", {"kind": "dial"})
     assert store.boards() == [] and store.tokens() == []
     store.close()
 

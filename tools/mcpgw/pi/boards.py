@@ -327,11 +327,14 @@ class Boards:
             configured = board.name in self.config.boards
             if configured:
                 about["configured"] = True
-            if board.name not in stored and board.noted is not None and not configured:
-                gone.append(board.name)
-            elif about != board.noted or board.name not in stored:
+            if about == board.noted and board.name in stored:
+                continue
+            # What is not configured has a row, unless it was forgotten, perhaps just now.
+            if configured:
                 self.store.put_board(board.name, board.identity, about)
-                board.noted = about
+            elif not self.store.note_board(board.name, board.identity, about):
+                gone.append(board.name)
+            board.noted = about
         return gone, paired, self.store.lent(), {row[2] for row in self.store.tokens()}
 
 

@@ -148,6 +148,12 @@ class Store:
         row = name, identity, json.dumps(about), self._clock()
         self.write("INSERT OR REPLACE INTO boards VALUES (?, ?, ?, ?)", *row)
 
+    def note_board(self, name, identity, about):
+        """Write down how a board is that is remembered. False if it was forgotten meanwhile."""
+        row = identity, json.dumps(about), self._clock(), name
+        found = self.write("UPDATE boards SET identity=?, about=?, changed=? WHERE name=?", *row)
+        return found > 0
+
     def remove_board(self, name):
         """Forget a board and its token. Returns whether it was known."""
         known = self.write("DELETE FROM boards WHERE name=?", name)
