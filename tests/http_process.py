@@ -66,6 +66,14 @@ class HttpProcess:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def connections(self):
+        """Those that it has accepted and not closed."""
+        sockets = -1  # the one that listens
+        for entry in os.scandir(f"/proc/{self.process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                sockets += os.readlink(entry.path).startswith("socket:")
+        return sockets
+
     def close(self):
         self.process.kill()
         self.process.wait()
