@@ -134,6 +134,11 @@ static uint32_t log2_of(uint32_t n) {
     return bits;
 }
 
+static bool empty(const ring_source_t *source, uint32_t sector) {
+    uint8_t slot[16];
+    return read_source(source, sector + RING_SECTOR_HEAD, slot, sizeof(slot)) && all(slot, sizeof(slot), 0xff);
+}
+
 int ring_survey(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t s) {
     int what = ring_header(source, s * f[RING_SECTOR], buf);
     int32_t count = wear(what, buf);
@@ -163,9 +168,10 @@ int ring_survey(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t
     if ((buf[6] & STAMP) != 0 && f[RING_STAMP_AT] < generation) {
         f[RING_STAMP_AT] = generation;
     }
-    // A header that was torn may come to light when its generation was given out again.
+    // A header that was torn may come to light when its generation was given out again: nothing follows it.
     bool done = (buf[6] & COMPACTED) != 0 && cleared(buf[DONE]);
-    if (generation > f[RING_GENERATION] || (generation == f[RING_GENERATION] && f[RING_DONE] == 0 && done)) {
+    if (generation > f[RING_GENERATION] || (generation == f[RING_GENERATION] && f[RING_DONE] == 0 &&
+                                            (done || !empty(source, s * f[RING_SECTOR])))) {
         f[RING_GENERATION] = generation;
         f[RING_NEWEST] = s;
         f[RING_DONE] = done;
@@ -370,14 +376,15 @@ int ring_scan(const ring_source_t *source, uint8_t *head, uint32_t *f) {
         uint32_t seq = f[RING_SEQ];
         uint8_t ack = head[MARK_ACK];
         f[RING_TOP] = seq;
+        bool moved = f[RING_LO] <= seq && seq <= f[RING_HI];
+        f[RING_MOVED] |= moved;
         if (cleared(ack)) {
             f[RING_LAST] = 0;
             if (ack != 0) {
                 return RING_WEAK_ACK;
             }
-        } else if (f[RING_LO] <= seq && seq <= f[RING_HI]) {
+        } else if (moved) {
             f[RING_LAST] = 0;
-            f[RING_MOVED] = 1;
         } else {
             f[RING_LAST] = f[RING_ADDR];
             f[RING_LIVE_BYTES] += f[RING_SIZE];

@@ -55,8 +55,9 @@ SUSPECT_ONES = const(16)
 
 BLANK_SLOT = b"\xff" * 16
 ZERO_SLOT = bytes(16)
-# Clears everything of a sector header but its erase count, the one field of use afterwards.
-RETIRE = bytes(8) + b"\xff\xff\xff\xff" + bytes(20)
+# Clears a sector header but its erase count, the one field of use afterwards, and DONE: cut, that
+# could put a compaction in force that was given up.
+RETIRE = bytes(8) + b"\xff\xff\xff\xff" + bytes(16)
 
 _WEAR_MAX = const(0xFFFFFF)
 

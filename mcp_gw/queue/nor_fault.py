@@ -90,7 +90,7 @@ class FaultNor(Nor):
         # address: mask of its weak bits (1 in the image); the same for this boot's readings of
         # them.
         self.weak = {}
-        self._reads_zero = {}
+        self.reads_zero = {}
         # All weak bits are from the first to the second address.
         self._weak_start = self._weak_end = 0
         self.stuck = {}
@@ -113,9 +113,9 @@ class FaultNor(Nor):
     def power_on(self):
         self.off = False
         self.cut_at = -1
-        self._reads_zero = {}
+        self.reads_zero = {}
         for addr in self.weak:
-            self._reads_zero[addr] = self.rng.word() & 0xFF
+            self.reads_zero[addr] = self.rng.word() & 0xFF
 
     def flip(self, addr, bit):
         """One bit of the array changes by itself."""
@@ -140,7 +140,7 @@ class FaultNor(Nor):
             # The shorter of the two ways to find those that are read.
             for at in weak if len(weak) < end - addr else range(addr, end):
                 if addr <= at < end and at in weak:
-                    zero = self.rng.word() if self.flicker else self._reads_zero.get(at, 0)
+                    zero = self.rng.word() if self.flicker else self.reads_zero.get(at, 0)
                     buf[at - addr] &= ~(weak[at] & zero) & 0xFF
 
     def _program_page(self, addr, data):

@@ -12,9 +12,10 @@ from . import layout
 from .layout import HEAD, SECTOR_HEAD, SLOT
 from .reader import FlashError
 
-# Numbers in `f`, see ring_twin.py, and a mode of seek().
+# Numbers in `f`, see ring_twin.py, and modes of seek().
 _ADDR = const(0)
 _SIZE = const(13)
+_RAW = const(0)
 _LIVE = const(1)
 
 # Sectors copied at most to gain one: beyond that the queue counts as full rather than stall.
@@ -121,12 +122,12 @@ def live_slots(ring, s):
     return sum(layout.padded(record[2]) // SLOT for record in _live(ring, s))
 
 
-def _live(ring, s):
-    # Live records and parts of sector s: (address, kind, length, sequence number, body CRC, key
-    # length, flags, marks).
+def _live(ring, s, mode=_LIVE):
+    # Live (RAW: all) records and parts of sector s: (address, kind, length, sequence number, body
+    # CRC, key length, flags, marks).
     f = ring.f
     addr = ring.first(s)
-    while ring.seek(s, addr, _LIVE):
+    while ring.seek(s, addr, mode):
         found = struct.unpack_from("<BHIIBB", ring.head, 1)
         addr = f[_ADDR]
         size = f[_SIZE]
@@ -186,7 +187,9 @@ def compact(ring, i, n, usable):
     ring.live[dst] = fill
     if whole < n:
         s = order[i + whole]
-        ring.live[s] = max(0, ring.live[s] - ack_moved(ring, (s,), first, last))
+        # All of them: the ack of one that reads as acked may be weak.
+        ack_moved(ring, (s,), first, last, _RAW)
+        ring.live[s] = live_slots(ring, s)
     ring.order = order[:i] + ring.sector_list((dst,)) + order[i + whole :]
     ring.epoch += 1
     if at_tail:
@@ -196,13 +199,13 @@ def compact(ring, i, n, usable):
     return whole
 
 
-def ack_moved(ring, sectors, first, last):
+def ack_moved(ring, sectors, first, last, mode=_LIVE):
     """Ack the records in `sectors` that a compaction of first..last has copied; the slots they
-    took.
+    took. mode: RAW acks those again that read as acked.
     """
     slots = 0
     for s in sectors:
-        for record in _live(ring, s):
+        for record in _live(ring, s, mode):
             if first <= record[3] <= last:
                 ring.dev.program(record[0] + layout.ACK, b"\0")
                 slots += layout.padded(record[2]) // SLOT

@@ -240,14 +240,16 @@ class Ring(Sectors):
             self.mount()
         except NotAQueue:
             # Sectors of another format would keep this one from mounting.
-            for s in range(1, self.dev.sectors):
+            for s in range(self.dev.sectors):
                 if self.read_sector(s) == VALID:
                     self.retire(s)
         self._busy = True
-        # All sectors older than a stamp are void, so this is one step for a power cut.
-        for s in range(self.dev.sectors):
-            if self.erase(s):
-                break
+        # All sectors older than a stamp are void, so this is one step for a power cut. One that is
+        # free takes it: until it is there the flash has to read as a queue.
+        if self.prepare():
+            s = self.ahead
+        else:
+            s = next((s for s in range(self.dev.sectors) if self.erase(s)), 0)
         wear = self.f[_WEAR_LOW] + self.wears[s]
         generation = self.f[_GENERATION] + 1
         header = self.packed(layout.STAMP, wear, generation, self.next_seq, 0)

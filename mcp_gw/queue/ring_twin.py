@@ -57,7 +57,7 @@ _WHY = const(15)
 _DAMAGED = const(16)
 _REPAIRED = const(17)
 # Counted by scan(): bytes and number of live records, last sequence number, address of the last
-# record if it is live and first part of its chain (0: none), whether something was dead by LO, HI.
+# record if it is live and first part of its chain (0: none), whether there is one from LO to HI.
 _LIVE_BYTES = const(18)
 _COUNT = const(19)
 _TOP = const(20)
@@ -138,15 +138,26 @@ def survey(src, buf, f, s):
     f[_NEXT_SEQ] = max(f[_NEXT_SEQ], first, last + 1)
     if buf[6] & layout.STAMP:
         f[_STAMP_AT] = max(f[_STAMP_AT], generation)
-    # A header that was torn may come to light when its generation was given out again.
+    # A header that was torn may come to light when its generation was given out again: nothing
+    # follows it.
     done = buf[6] & layout.COMPACTED and cleared(buf[layout.DONE])
-    if generation > f[_GENERATION] or generation == f[_GENERATION] and done and not f[_DONE]:
+    if (
+        generation > f[_GENERATION]
+        or generation == f[_GENERATION]
+        and not f[_DONE]
+        and (done or not _empty(src, s * f[_SECTOR]))
+    ):
         f[_GENERATION] = generation
         f[_NEWEST] = s
         f[_DONE] = 1 if done else 0
         for i in range(8):
             f[_NEWEST_HEAD + i] = struct.unpack_from("=I", buf, 4 * i)[0]
     return what
+
+
+def _empty(src, sector):
+    slot = bytearray(16)
+    return _reader(src)(sector + layout.SECTOR_HEAD, slot) and slot == BLANK_SLOT
 
 
 def judge(src, buf, f, s):
@@ -260,14 +271,15 @@ def scan(src, head, f):
     while _next(load, head, f):
         seq = f[_SEQ]
         f[_TOP] = seq
+        moved = f[_LO] <= seq <= f[_HI]
+        f[_MOVED] |= moved
         ack = head[ACK]
         if ack != 0xFF and cleared(ack):
             f[_LAST] = 0
             if ack:
                 return _WEAK_ACK
-        elif f[_LO] <= seq <= f[_HI]:
+        elif moved:
             f[_LAST] = 0
-            f[_MOVED] = 1
         else:
             f[_LAST] = f[_ADDR]
             f[_LIVE_BYTES] += f[_SIZE]

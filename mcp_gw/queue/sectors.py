@@ -58,7 +58,14 @@ class Sectors(Log):
         if f[_DONE]:
             self.dev.program(newest * self._size + layout.DONE, b"\0")
             moved = struct.unpack_from("<II", f, 4 * _NEWEST_HEAD + 16)
-            reclaim.ack_moved(self, self._partly, moved[0], moved[1])
+            # All of them: one whose ack was cut may read as acked, and not once the next sector is
+            # opened.
+            reclaim.ack_moved(self, self._partly, moved[0], moved[1], _RAW)
+        if f[_DONE] or self.active < 0:
+            # What was moved, or discarded, was retired last: it may only read so.
+            for s in range(self.dev.sectors):
+                if not self.live[s] and s != self.active and self.read_sector(s) == ZERO:
+                    self.retire(s)
         for s in self._retire:
             self.retire(s)
         for addr in self._acks:
@@ -87,15 +94,8 @@ class Sectors(Log):
         active = self.active
         # Beyond what counts as the log, for once.
         self.tail = self.end
-        if not self._end and not self._torn:
-            # The last record is acked: if it was given up as torn, the ack may be weak.
-            last = at = self.first(active)
-            while at < addr and self.seek(active, at, _RAW) and self.f[0] < addr:
-                last = self.f[0]
-                void = not self.head[layout.MARKS]
-                at = last + self.f[_SIZE]
-            if last < at and void:
-                self.dev.program(last + ACK, b"\0")
+        if not self._torn:
+            self._settle_last(addr)
         if self._torn and self.seek(active, addr, _RAW) and self.f[0] == addr:
             # Its header says how far it can reach: step over it. First what says that it is void:
             # an ack that is cut may be weak, and the record read well at the next start.
@@ -110,6 +110,25 @@ class Sectors(Log):
             self.tail = min(self.skip(addr), self.end)
         if self._closed:
             self.tail = self.end
+
+    def _settle_last(self, tail):
+        # Whatever stands before the tail may be weak: what an earlier start gave up, and was cut.
+        active = self.active
+        if self._end:
+            at = self._end[0] + layout.padded(self._end[1])
+        else:
+            last = at = self.first(active)
+            while at < tail and self.seek(active, at, _RAW) and self.f[0] < tail:
+                last = self.f[0]
+                void = not self.head[layout.MARKS]
+                at = last + self.f[_SIZE]
+            if last < at and void:
+                self.dev.program(last + ACK, b"\0")
+        while at < tail:
+            last = at
+            at = self.skip(at)
+            if at == tail:
+                self.dev.program(last, layout.ZERO_SLOT)
 
     def _refresh(self, addr):
         # Program the last record once more as it reads: a torn program may have left weak bits.

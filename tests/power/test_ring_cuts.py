@@ -1,8 +1,11 @@
 """Power cuts at every flash operation of runs that wrap a small ring, against a model."""
 
+import contextlib
+
 import soak
 from ring_oracle import Oracle, Ring, Small, device, power_up
 
+from mcp_gw.errors import QueueFull
 from mcp_gw.queue import layout, nor_fault, reclaim
 from mcp_gw.queue.nor_fault import FaultNor, PowerCut, Rng
 from mcp_gw.queue.nor_kept import RamNor
@@ -247,3 +250,140 @@ def test_a_cut_while_a_torn_record_is_given_up():
             for _ in range(6):
                 oracle.mount(power_up(dev))
     assert torn and well
+
+
+def test_cuts_in_a_row_at_one_place():
+    """What one start has put behind the log may be weak when later ones have gone on behind it."""
+    base = soak.seed("in a row")
+    weak = 0
+    for n in range(soak.count(3000, 100_000)):
+        rng = Rng(base + n)
+        with failing("seed %d", base + n):
+            dev = device(b"\xff" * (3 * Small.sector_size), base + n, Small)
+            oracle = Oracle()
+            oracle.settle(oracle.mount(dev))
+            for _ in range(6):
+                dev.cut(rng.below(5), nor_fault.MIXED, rng.below(2))
+                try:
+                    ring = oracle.mount(dev)
+                    oracle.settle(ring)
+                    while True:
+                        oracle.append(ring, 20)
+                except PowerCut:
+                    power_up(dev)
+                weak += dev.weak != {}
+            for _ in range(3):
+                oracle.settle(oracle.mount(power_up(dev)))
+    assert weak
+
+
+def moved_in_part(steps):
+    """The acks of records that a compaction has moved out of a sector that it left."""
+    acks = []
+    done = False
+    for step in steps:
+        _, _, name, args = step
+        if name == "program" and args[1] == b"\0" and args[0] % Small.sector_size == layout.DONE:
+            done = True
+        elif done and args[1:] == (b"\0",):
+            acks.append(step)
+        else:
+            done = done and args[1:] == (layout.RETIRE,)
+    return acks
+
+
+def test_what_was_moved_stays_dead():
+    """The ack of a record that was moved may be weak; what says that it was moved is soon gone."""
+    acks = moved_in_part(recorded(3, 1, 12, 204, 12, Small))
+    assert len(acks) > 20
+    for at in range(0, len(acks), soak.count(4, 1)):
+        for after in range(0, 60, soak.count(3, 1)):
+            with failing("step %d, then %d", at, after):
+                dev, oracle = cut_in(acks[at], nor_fault.WEAK, 0, Small)
+                addr = acks[at][3][0]
+                rng = Rng(after)
+                # It reads as finished in one start, and as if it had never been begun in the next.
+                for reads_zero in (0xFF, 0):
+                    dev.reads_zero = {addr: reads_zero}
+                    dev.cut(after, nor_fault.NOTHING)
+                    try:
+                        ring = oracle.mount(dev)
+                        oracle.settle(ring)
+                        oracle.work(ring, rng, 30, 12, 204)
+                    except PowerCut:
+                        pass
+                    power_up(dev)
+                oracle.settle(oracle.mount(dev))
+
+
+def test_weak_bits_that_read_one_way_and_then_the_other():
+    """All that a cut left weak reads as programmed in one start and as before in the next, or the
+    other way round, with another cut in each: nothing may rely on what was only read."""
+    base = soak.seed("one way")
+    cases = 0
+    for run in range(1, soak.count(2, 13)):
+        steps = recorded(3 + run % 2, base + run, 12, 204, 3, Small)
+        for at in range(0, len(steps), soak.count(3, 1)):
+            for first, then in ((0xFF, 0), (0, 0xFF)):
+                for after in (0, 1, 2, 3, 4, 6, 9, 13, 20, 28, 37, 47):
+                    mode = (nor_fault.NOTHING, *WEAKENING)[(at + after) % 3]
+                    with failing("run %d, step %d, %d, then %d", run, at, first, after):
+                        dev, oracle = cut_in(steps[at], WEAKENING[at // 8 % 2], at, Small)
+                        rng = Rng(after)
+                        for zeros in (first, then, first):
+                            dev.reads_zero = dict.fromkeys(dev.weak, zeros)
+                            dev.cut(after, mode)
+                            try:
+                                ring = oracle.mount(dev)
+                                oracle.settle(ring)
+                                oracle.work(ring, rng, 30, 12, 204)
+                            except PowerCut:
+                                power_up(dev)
+                        dev.reads_zero = dict.fromkeys(dev.weak, first)
+                        oracle.settle(oracle.mount(dev))
+                        cases += 1
+    assert cases > 1000
+
+
+def contents(ring):
+    return {h[0]: key + (ring.payload(h) or b"") for h, _, key, _ in ring.records()}
+
+
+def test_a_format_that_is_cut():
+    """It still mounts, and what was discarded stays so."""
+    base = soak.seed("format")
+    discarded = 0
+    for n in range(soak.count(60, 1000)):
+        rng = Rng(base + n)
+        oracle = Oracle()
+        ring = oracle.mount(FaultNor(Small(3 + n % 3)))
+        oracle.work(ring, rng, 1 + rng.below(40), 4 + rng.below(20), 204)
+        while n % 2 and list(ring.order) != [0]:
+            # In one sector, and nothing in the others.
+            ring.idle()
+            oracle.work(ring, rng, 1, 1, 204)
+        image = bytes(ring.dev.inner.image)
+        for at in range(6):
+            with failing("seed %d, operation %d", base + n, at):
+                dev = device(image, base + n, Small)
+                dev.cut(at, nor_fault.MODES[rng.below(6)])
+                with contextlib.suppress(PowerCut):
+                    Ring(dev).format()
+                gone = False
+                zeros = 0xFF * rng.below(2)
+                for _ in range(3):
+                    power_up(dev)
+                    dev.reads_zero = dict.fromkeys(dev.weak, zeros)
+                    zeros ^= 0xFF
+                    dev.cut(rng.below(20), nor_fault.NOTHING)
+                    ring = Ring(dev)
+                    ring.mount()
+                    old = set(contents(ring).items()) & set(oracle.live.items())
+                    assert not gone or not old
+                    try:
+                        while True:
+                            ring.ack(ring.append(1, b"new", [b"x" * 100]))
+                            gone = gone or not old
+                    except (PowerCut, QueueFull):
+                        discarded += gone
+    assert discarded

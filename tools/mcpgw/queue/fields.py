@@ -119,14 +119,15 @@ def sector_head(head):
             last,
             head[DONE],
         )
-    rest = head[:8] + head[12:]
-    if rest == bytes(28) and head[8:12] != bytes(4):
+    rest = head[:8] + head[12:DONE]
+    if rest == bytes(24) and head[8:12] != bytes(4):
         return SectorHead("retired", wear)
-    if rest == BLANK * 28:
+    if rest == BLANK * 24:
         return SectorHead("blank" if head[8:12] == BLANK * 4 else "ahead", wear)
+    if wear is not None and int.from_bytes(rest, "little").bit_count() == 1:
+        return SectorHead("retired", wear)  # a bit of it flipped
     if int.from_bytes(head, "little").bit_count() <= SUSPECT_ONES:
-        # With an erase count it is a retired one, of which a bit flipped.
-        return SectorHead("suspect" if wear is None else "retired", wear)
+        return SectorHead("suspect", wear)
     return SectorHead("damaged", wear)
 
 

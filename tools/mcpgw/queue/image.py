@@ -132,8 +132,8 @@ class Image:
                 raise QueueError(f"sector {s} has sectors of {head.size} and slots of {head.slot}")
 
     def _read(self):
-        found = self._data_sectors()
         newest = self._newest()
+        found = self._data_sectors(newest)
         moved = range(0)
         if newest is not None and newest.flags & fields.COMPACTED and fields.cleared(newest.done):
             moved = range(newest.first, newest.last + 1)
@@ -154,11 +154,19 @@ class Image:
         self._assemble()
 
     def _newest(self):
-        """The valid header of the highest generation; of two, the compacted one."""
-        heads = [head for head in self.heads if head.what == "valid"]
-        return max(heads, key=lambda head: (head.generation, head.flags & fields.COMPACTED))
+        """The valid header of the highest generation; of two, the compacted one that is done, or
+        else the one that something follows."""
 
-    def _data_sectors(self):
+        def rank(s):
+            head = self.heads[s]
+            first = self.data[s * SECTOR + SECTOR_HEAD :][:SIXTEEN]
+            done = head.flags & fields.COMPACTED and fields.cleared(head.done)
+            return head.generation, done, first != BLANK * SIXTEEN
+
+        valid = [s for s, head in enumerate(self.heads) if head.what == "valid"]
+        return self.heads[max(valid, key=rank)]
+
+    def _data_sectors(self, newest):
         """Sectors with records, in order. Tells what is wrong with headers."""
         stamps = [h.generation for h in self.heads if h.what == "valid" and h.flags & fields.STAMP]
         stamp = max(stamps, default=0)
@@ -178,6 +186,8 @@ class Image:
             elif head.flags & fields.STAMP:
                 if head.generation < stamp:
                     self._find(at, MENDED, "a stamp older than the newest")
+            elif head.generation == newest.generation and head is not newest:
+                self._find(at, MENDED, "power failed as this header was written; void")
             elif head.flags & fields.COMPACTED and not fields.cleared(head.done):
                 self._find(
                     at,
