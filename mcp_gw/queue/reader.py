@@ -186,7 +186,12 @@ class Reader:
     def next_part(self):
         """Address of the part that continues the loaded record, loaded; -1 if there is none."""
         f = self.f
-        return self.find(f[_SEQ] + 1, f[_ADDR] + f[_SIZE]) if f[_FLAGS] & _GOES_ON else -1
+        if f[_FLAGS] & _GOES_ON:
+            addr = self.find(f[_SEQ] + 1, f[_ADDR] + f[_SIZE])
+            # Behind a chain that was torn, its number is that of another record.
+            if f[_FLAGS] & _CONTINUES:
+                return addr
+        return -1
 
     # Reading
 

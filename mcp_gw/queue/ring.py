@@ -194,6 +194,8 @@ class Ring(Sectors):
             more = f[_FLAGS] & _GOES_ON
             self.mark_acked(addr)
             addr = self.find(seq + 1, behind) if more else -1
+            if not f[_FLAGS] & _CONTINUES:
+                break
         self._busy = False
         return True
 

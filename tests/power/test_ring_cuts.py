@@ -387,3 +387,33 @@ def test_a_format_that_is_cut():
                     except (PowerCut, QueueFull):
                         discarded += gone
     assert discarded
+
+
+def test_a_torn_chain_that_comes_back_takes_no_other_record():
+    """The ack of its first part is weak, and reads otherwise while the queue is used."""
+    dev = device(b"\xff" * (3 * Small.sector_size), 1, Small)
+    ring = Ring(dev)
+    ring.mount()
+    ring.append(1, b"first", [b"x" * 500])
+    dev.cut(10, nor_fault.NOTHING)  # before the second part
+    with contextlib.suppress(PowerCut):
+        ring.append(1, b"chain", [b"y" * 700])
+    for at in range(8):
+        # The ack is one of the operations that a start begins with.
+        other = device(bytes(dev.inner.image), 1, Small)
+        ring = Ring(other)
+        ring.mount()
+        assert ring.torn == 1 and ring.count == 1 and ring.next_seq == 3
+        other.cut(at, nor_fault.WEAK)
+        with contextlib.suppress(PowerCut):
+            ring.settle()
+        power_up(other)
+        other.reads_zero = dict.fromkeys(other.weak, 0xFF)
+        ring = Ring(other)
+        ring.mount()
+        handle = ring.append(1, b"other", [b"z" * 30])
+        other.reads_zero = {}
+        assert b"other" in [bytes(k) for _, _, k, _ in ring.records()]
+        for found, _, _, _ in ring.records():
+            ring.payload(found)
+        assert ring.payload(handle) == b"z" * 30
