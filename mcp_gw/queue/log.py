@@ -249,9 +249,9 @@ class Log(Reader):
     def _scan(self, s):
         # Count sector s. False if all it has was moved to the newest sector.
         f = self.f
+        self._cached = s
         if self._core.enter(self.src, self.head, f, s) != VALID:
             return False
-        self._cached = s
         first = f[_FROM]
         while True:
             what = self._core.scan(self.src, self.head, f)

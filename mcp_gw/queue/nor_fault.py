@@ -124,6 +124,12 @@ class FaultNor(Nor):
         byte[0] ^= 1 << bit
         self._store(addr, byte)
 
+    def weaken(self, addr, mask):
+        """Of one byte the bits of mask that are ones may read as zeros from now on."""
+        byte = bytearray(1)
+        self.inner.read(addr, byte)
+        self._weaken(addr, bytes((byte[0] & mask,)))
+
     def read(self, addr, buf):
         if self.off:
             raise PowerCut

@@ -139,6 +139,7 @@ class Reader:
     def enter(self, s):
         """Let `f` be about sector s; its header is read if it was not there already."""
         if s != self._cached:
+            self._cached = -1
             self._core.enter(self.src, self.head, self.f, s)
             self._cached = s
 
