@@ -146,7 +146,7 @@ class Log(Reader):
                     last = f[_FROM]
                     generation = f[_TO]
                 else:
-                    self._insert(kept - 1, f[_FROM], f[_TO])
+                    kept = self._insert(kept - 1, f[_FROM], f[_TO])
             elif what == _RETIRED:
                 self._retire += (s,)
             elif what == _LEFT_OUT:
@@ -154,15 +154,20 @@ class Log(Reader):
         order[kept:] = self.sector_list(())
 
     def _insert(self, at, first, generation):
-        # What is in `order` there belongs further to the front.
+        # What is in `order` there belongs further to the front; how many there are.
         f = self.f
         order = self.order
         s = order[at]
+        count = at + 1
         low = 0
         high = at
         while low < high:
             middle = (low + high) // 2
-            self._core.judge(self.src, self.head, f, order[middle])
+            if self._core.judge(self.src, self.head, f, order[middle]) != _KEPT:
+                # Only what is void has a header that reads otherwise the second time.
+                self._retire += (order[middle],)
+                order[middle:at] = order[middle + 1 : at + 1]
+                return self._insert(at - 1, first, generation)
             if first > f[_FROM] or first == f[_FROM] and generation >= f[_TO]:
                 low = middle + 1
             else:
@@ -173,6 +178,7 @@ class Log(Reader):
             order[start + 1 : at + 1] = order[start:at]
             at = start
         order[low] = s
+        return count
 
     def wear_in_header(self, what):
         """Erase count in the header just read, or BLANK_WEAR or LOST_WEAR."""
