@@ -111,6 +111,13 @@ BAD = [
     ('[servers.a]\ncommand = ["x"]\nfolder = "/nowhere"\n', "folder: there is no folder /nowhere"),
     ('[servers.a]\ncommand = ["x"]\nca = "x"\n', "servers.a.ca: is not known here"),
     ("[boards.shed]\n", "boards.shed: give it a port, or a url"),
+    ('[boards.shed]\nprt = "x"\n', ":2: boards.shed.prt: is not known here; did you mean port?"),
+    ('[servers.a]\nulr = "x"\n', ":2: servers.a.ulr: is not known here; did you mean url?"),
+    ('[servers.a]\ncommand = "sh -c x"\n', 'a list of the program and its arguments: ["sh", "'),
+    (
+        '[servers.a]\nurl = "http://a/"\n[servers.b]\nurl = "http://b/"\nsame_as = "c"\n',
+        ":5: servers.b.same_as: no server c is declared before it; those are: a",
+    ),
     ('[boards.shed]\nport = "a"\nbaud = 1\n', "boards.shed.baud: must be a whole number from 300"),
     (
         '[servers.a]\nurl = "http://a/"\n[boards.a]\nport = "x"\n',
@@ -119,8 +126,8 @@ BAD = [
     ('[discovery]\nmdns = "yes"\n', "discovery.mdns: must be true or false"),
     ("[dial]\nprt = 1\n", "dial.prt: is not known here; did you mean port?"),
     ("servers = 3\n", "servers: must be a table"),
-    ("[pi\n", "mcp-edge.toml: Expected ']'"),
-    ("[pi]\nport = 1\nport = 2\n", "mcp-edge.toml: Cannot overwrite a value"),
+    ("[pi\n", "mcp-edge.toml:1: Expected ']'"),
+    ("[pi]\nport = 1\nport = 2\n", "mcp-edge.toml:3: Cannot overwrite a value"),
 ]  # fmt: skip
 
 
@@ -140,7 +147,10 @@ def test_bad_ones_on_the_command_line(tmp_path):
     done = mcpgw("pi", "--config", file, check=False)
     assert done.stderr == f"mcpgw: {file}:2: pi.prot: is not known here; did you mean port?\n"
     file.write_bytes(b"\xff\xfe")
-    assert "cannot be read" in mcpgw("pi", "--config", file, check=False).stderr
+    assert f"{file}:1: not UTF-8" in mcpgw("pi", "--config", file, check=False).stderr
+    file.write_text('[model]\nurl = "x"\n')
+    for command in (("pi", "--check", "--config", file), ("config", "check", file)):
+        assert f"{file}:2: model.url: must begin" in mcpgw(*command, check=False).stderr
     file.write_text('[servers.office]\nurl = "http://localhost/mcp"\n')
     assert "is good: edge at 127.0.0.1" in mcpgw("pi", "--check", "--config", file)
 

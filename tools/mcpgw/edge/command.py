@@ -44,9 +44,10 @@ def check(file: Annotated[Path, typer.Argument(help="An mcp-edge.toml.")]):
     told = f"{', '.join(found)}; {size} bytes on a board" if found else "nothing for a board"
     others = [section for section in read_document(file).data if section in OTHERS]
     if others:
+        from ..pi.command import check_rest
         from ..pi.config import load
 
-        load(file)
+        check_rest(load(file))
         told += f"; of the Pi: {', '.join(others)}"
     print(f"{file}: fine ({told})")
 

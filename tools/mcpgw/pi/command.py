@@ -61,6 +61,7 @@ def pi(
     if port is not None:
         found.port = port
     if check:
+        check_rest(found)
         print(f"{found.file} is good: {_summary(found)}")
         return
     stream = sys.stderr if log == "-" else open(log, "a", encoding="utf-8")  # noqa: SIM115
@@ -193,6 +194,14 @@ def token_remove(
     finally:
         store.close()
     print(f"{name} has no token any more")
+
+
+def check_rest(found):
+    """What load() leaves to the parts of the gateway. Raises UserError."""
+    if found.model is not None:
+        from .model import options
+
+        options(found)
 
 
 def _load(ctx, given):
