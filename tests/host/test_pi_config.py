@@ -1,11 +1,12 @@
 """mcp-edge.toml as the paired gateway reads it: what is wrong is said with file, line and key."""
 
+import errno
 from pathlib import Path
 
 import pytest
-from mcpgw import tables
+from mcpgw import UserError, tables
 from mcpgw.pi import config as configuration
-from mcpgw.pi import unit
+from mcpgw.pi import init, unit
 from pi_rig import mcpgw
 
 GOOD = """
@@ -175,6 +176,20 @@ def test_what_init_writes_is_good(tmp_path):
     config = parsed(text, environment)
     assert set(config.servers) == {"office", "files"} and set(config.boards) == {"greenhouse"}
     assert config.dial.port
+
+
+def test_no_half_of_a_configuration_is_left(tmp_path, monkeypatch):
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "mcp-edge.toml"
+    with monkeypatch.context() as patched:
+        patched.setattr(init.os, "fdopen", full)
+        with pytest.raises(UserError, match=f"cannot write {file}: No space left"):
+            init.write(file)
+    assert not file.exists()
+    init.write(file)
+    assert configuration.load(file).name == "edge"
 
 
 def test_the_unit(tmp_path, monkeypatch):

@@ -62,5 +62,9 @@ def write(path, name="edge", lan=False):
         raise UserError(f"{path} is there already; it is left as it is") from None
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror}") from e
-    with os.fdopen(file, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    try:
+        with os.fdopen(file, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as e:  # a full disk: half a file would be taken for a whole one
+        path.unlink()
+        raise UserError(f"cannot write {path}: {e.strerror}") from e
