@@ -51,8 +51,7 @@ def register(app, load, open_store):
         finally:
             store.close()
         print(made)
-        host = socket.gethostname()
-        host += "" if "." in host else ".local"
+        host = _reached_at(found.dial.host)
         print(
             f"good for {name or 'one board'}, once, for {minutes} minutes. In its mcp-edge.toml:"
         )
@@ -94,6 +93,14 @@ def register(app, load, open_store):
         finally:
             store.close()
         print(f"{name} is forgotten")
+
+
+def _reached_at(host):
+    """How a board names this machine, which takes boards at `host`."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    name = socket.gethostname()
+    return name if "." in name else name + ".local"
 
 
 def line_of(name, identity, about, changed):
