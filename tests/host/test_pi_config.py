@@ -178,6 +178,27 @@ def test_what_init_writes_is_good(tmp_path):
     assert config.dial.port
 
 
+def test_a_state_folder_of_a_service_is_written_down(tmp_path):
+    file, state = tmp_path / "mcp-edge.toml", tmp_path / "state"
+    mcpgw("pi", "init", "--config", file, STATE_DIRECTORY=str(state))
+    assert configuration.load(file, {}).state == state
+
+
+def test_a_file_of_a_board_alone_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = {"MCPGW_PI_CONFIG": ""}
+    monkeypatch.setattr(configuration, "usual", lambda environment: tmp_path / "usual.toml")
+    Path("usual.toml").write_text("[pi]\n")
+    for text, found in (
+        ('[board]\nname = "x"\n', "usual.toml"),
+        ('[board]\nname = "x"\n[servers.a]\nurl = "http://a/"\n', "mcp-edge.toml"),
+        ("", "mcp-edge.toml"),
+        ("[pi\n", "mcp-edge.toml"),
+    ):
+        Path("mcp-edge.toml").write_text(text)
+        assert configuration.find(None, environment).name == found
+
+
 def test_no_half_of_a_configuration_is_left(tmp_path, monkeypatch):
     def full(*given, **options):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -58,6 +58,10 @@ class Table:
     def __contains__(self, key):
         return key in self._values
 
+    def keys(self):
+        """Those that nobody has taken."""
+        return list(self._values)
+
     @property
     def name(self):
         """Its path, as it stands in brackets."""

@@ -86,7 +86,8 @@ def init(
     from .store import CLIENT, StoreError
 
     path = config or ctx.obj or configuration.usual()
-    write(path, name, lan)
+    # What a service's environment says is said to whoever looks into its state later.
+    write(path, name, lan, os.environ.get("STATE_DIRECTORY", "").partition(":")[0])
     found = configuration.load(path)
     store = _store(found)
     try:

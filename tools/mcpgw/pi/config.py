@@ -324,11 +324,21 @@ def find(given, environment=os.environ):
     if given:
         return Path(given)
     for path in candidates(environment):
-        if path.is_file():
+        if path.is_file() and not _is_boards(path):
             return path
     raise UserError(
-        "there is no mcp-edge.toml here; `mcpgw pi init` makes one, --config names one"
+        "there is no mcp-edge.toml of a gateway here; `mcpgw pi init` makes one, --config names"
+        " one"
     )
+
+
+def _is_boards(path):
+    """Whether a file has sections of a board alone, as where one's app is."""
+    try:
+        sections = tables.read(path).keys()
+    except tables.ConfigError:
+        return False  # what is wrong with it is told when it is loaded
+    return bool(sections) and all(section in BOARD_SECTIONS for section in sections)
 
 
 def candidates(environment=os.environ):
