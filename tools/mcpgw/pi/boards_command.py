@@ -12,6 +12,8 @@ from .. import UserError
 from .config import NAME
 from .pairing import CODE_TTL_S, Pairing
 
+# Where `mcpgw pair` puts the certificate that a board trusts when it dials with TLS.
+_CA = "mcp-gw-pi.pem"
 _Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE", help="The configuration, mcp-edge.toml."),
@@ -56,7 +58,13 @@ def register(app, load, open_store):
             f"good for {name or 'one board'}, once, for {minutes} minutes. In its mcp-edge.toml:"
         )
         print(f'  [dial_out]\n  host = "{host}"\n  port = {found.dial.port}\n  code = "{made}"')
-        print(f'or in its program:\n  Dial(gw, "{host}", {found.dial.port}, code="{made}")')
+        more = ""
+        if found.dial.certificate:
+            print(f'  tls = true\n  ca = "{_CA}"')
+            more = f', tls=True, ca="{_CA}"'
+        print(f'or in its program:\n  Dial(gw, "{host}", {found.dial.port}, code="{made}"{more})')
+        if found.dial.certificate:
+            print(f"{_CA} on the board: whom it trusts, {found.dial.certificate} or its authority")
 
     @app.command()
     def boards(ctx: typer.Context, config: _Config = None):

@@ -246,11 +246,14 @@ def _ask(found):
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if found.certificate else "http"
     # On this machine, to see whether it runs: whose certificate it is makes no difference.
+    address = f"{scheme}://{shown}:{found.port}/health"
+    name = {"Host": found.hosts[0]} if found.hosts else None  # others it does not answer to
     try:
-        answer = httpx.get(f"{scheme}://{shown}:{found.port}/health", timeout=5, verify=False)
-        row = answer.json()
+        row = httpx.get(address, timeout=5, verify=False, headers=name).json()
     except (httpx.HTTPError, json.JSONDecodeError, OSError):
         return None
+    if not isinstance(row, dict) or "status" not in row:
+        return None  # something else has the port
     if "version" not in row:  # it trusts nobody without a token, this machine included
         row = {"version": "?", "uptime_s": "?", **row}
     return row
