@@ -19,7 +19,9 @@ app = typer.Typer(
     invoke_without_command=True,
     help="The paired gateway: one MCP endpoint for many boards and the servers behind them.",
 )
-token_app = typer.Typer(add_completion=False, help="Tokens of boards and clients.")
+token_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Tokens of boards and clients."
+)
 app.add_typer(token_app, name="token")
 
 Config = Annotated[
