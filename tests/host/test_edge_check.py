@@ -330,6 +330,16 @@ def test_config_check(capsys, tmp_path):
     assert second.startswith(f"{path}:4: max_depth") and last == f"mcpgw: {path}: 2 errors"
 
 
+def test_config_check_writes_what_a_board_reads(capsys, tmp_path):
+    toml, out = tmp_path / "mcp-edge.toml", tmp_path / "mcp-edge.json"
+    toml.write_text("[board]\nname = 'bed'\n")
+    code, said, err = mcpgw(capsys, "config", "check", toml, "-o", out)
+    assert code == 0 and said.endswith(f"wrote {out}\n"), err
+    assert compiled.read_compiled(out.read_bytes()) == {"board": {"name": "bed"}}
+    code, _, err = mcpgw(capsys, "config", "check", toml, "-o", toml)
+    assert code == 1 and "cannot be written over" in err
+
+
 def test_config_check_looks_at_the_sections_of_the_pi_too(capsys, tmp_path):
     path = tmp_path / "mcp-edge.toml"
     path.write_text("[pi]\nname = 'hall'\n\n[board]\nname = 'bed'\n[dial]\nport = 8444\n")

@@ -66,6 +66,11 @@ def test_nor_by_the_plain_endpoint(setting):
     assert post("roof_who", {}).status_code == 200
 
 
+def test_a_code_says_where_to_dial(setting):
+    told = mcpgw("pi", "code", "--config", setting.config)
+    assert 'host = "127.0.0.1"' in told and 'Dial(gw, "127.0.0.1", ' in told
+
+
 def test_a_board_does_not_take_the_name_of_a_client(setting, tmp_path):
     token = mcpgw("pi", "token", "add", "desk", "--config", setting.config).strip()
     done = mcpgw("pi", "code", "--name", "desk", "--config", setting.config, check=False)

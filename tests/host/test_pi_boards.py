@@ -154,9 +154,9 @@ def test_unknown_boards_and_tools(setting):
     assert answer["error"]["code"] == -32602 and "cellar_add" in answer["error"]["message"]
     answer = setting.call("house_nothing")
     assert answer["error"]["code"] == -32602
-    uri = "board://cellar/status"
-    answer = setting.request("resources/read", {"uri": uri}, uri)
-    assert answer["error"]["code"] == -32602 and answer["error"]["data"]["uri"] == uri
+    for uri in ("board://cellar/status", "board://shed/none", "board://roof/none"):
+        answer = setting.request("resources/read", {"uri": uri}, uri)
+        assert answer["error"]["code"] == -32602 and answer["error"]["data"]["uri"] == uri
 
 
 def listen(pi, heard, ready):

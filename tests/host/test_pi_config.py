@@ -1,11 +1,12 @@
 """mcp-edge.toml as the paired gateway reads it: what is wrong is said with file, line and key."""
 
+import errno
 from pathlib import Path
 
 import pytest
-from mcpgw import tables
+from mcpgw import UserError, tables
 from mcpgw.pi import config as configuration
-from mcpgw.pi import unit
+from mcpgw.pi import init, unit
 from pi_rig import mcpgw
 
 GOOD = """
@@ -111,6 +112,13 @@ BAD = [
     ('[servers.a]\ncommand = ["x"]\nfolder = "/nowhere"\n', "folder: there is no folder /nowhere"),
     ('[servers.a]\ncommand = ["x"]\nca = "x"\n', "servers.a.ca: is not known here"),
     ("[boards.shed]\n", "boards.shed: give it a port, or a url"),
+    ('[boards.shed]\nprt = "x"\n', ":2: boards.shed.prt: is not known here; did you mean port?"),
+    ('[servers.a]\nulr = "x"\n', ":2: servers.a.ulr: is not known here; did you mean url?"),
+    ('[servers.a]\ncommand = "sh -c x"\n', 'a list of the program and its arguments: ["sh", "'),
+    (
+        '[servers.a]\nurl = "http://a/"\n[servers.b]\nurl = "http://b/"\nsame_as = "c"\n',
+        ":5: servers.b.same_as: no server c is declared before it; those are: a",
+    ),
     ('[boards.shed]\nport = "a"\nbaud = 1\n', "boards.shed.baud: must be a whole number from 300"),
     (
         '[servers.a]\nurl = "http://a/"\n[boards.a]\nport = "x"\n',
@@ -119,8 +127,8 @@ BAD = [
     ('[discovery]\nmdns = "yes"\n', "discovery.mdns: must be true or false"),
     ("[dial]\nprt = 1\n", "dial.prt: is not known here; did you mean port?"),
     ("servers = 3\n", "servers: must be a table"),
-    ("[pi\n", "mcp-edge.toml: Expected ']'"),
-    ("[pi]\nport = 1\nport = 2\n", "mcp-edge.toml: Cannot overwrite a value"),
+    ("[pi\n", "mcp-edge.toml:1: Expected ']'"),
+    ("[pi]\nport = 1\nport = 2\n", "mcp-edge.toml:3: Cannot overwrite a value"),
 ]  # fmt: skip
 
 
@@ -140,7 +148,10 @@ def test_bad_ones_on_the_command_line(tmp_path):
     done = mcpgw("pi", "--config", file, check=False)
     assert done.stderr == f"mcpgw: {file}:2: pi.prot: is not known here; did you mean port?\n"
     file.write_bytes(b"\xff\xfe")
-    assert "cannot be read" in mcpgw("pi", "--config", file, check=False).stderr
+    assert f"{file}:1: not UTF-8" in mcpgw("pi", "--config", file, check=False).stderr
+    file.write_text('[model]\nurl = "x"\n')
+    for command in (("pi", "--check", "--config", file), ("config", "check", file)):
+        assert f"{file}:2: model.url: must begin" in mcpgw(*command, check=False).stderr
     file.write_text('[servers.office]\nurl = "http://localhost/mcp"\n')
     assert "is good: edge at 127.0.0.1" in mcpgw("pi", "--check", "--config", file)
 
@@ -165,6 +176,41 @@ def test_what_init_writes_is_good(tmp_path):
     config = parsed(text, environment)
     assert set(config.servers) == {"office", "files"} and set(config.boards) == {"greenhouse"}
     assert config.dial.port
+
+
+def test_a_state_folder_of_a_service_is_written_down(tmp_path):
+    file, state = tmp_path / "mcp-edge.toml", tmp_path / "state"
+    mcpgw("pi", "init", "--config", file, STATE_DIRECTORY=str(state))
+    assert configuration.load(file, {}).state == state
+
+
+def test_a_file_of_a_board_alone_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = {"MCPGW_PI_CONFIG": ""}
+    monkeypatch.setattr(configuration, "usual", lambda environment: tmp_path / "usual.toml")
+    Path("usual.toml").write_text("[pi]\n")
+    for text, found in (
+        ('[board]\nname = "x"\n', "usual.toml"),
+        ('[board]\nname = "x"\n[servers.a]\nurl = "http://a/"\n', "mcp-edge.toml"),
+        ("", "mcp-edge.toml"),
+        ("[pi\n", "mcp-edge.toml"),
+    ):
+        Path("mcp-edge.toml").write_text(text)
+        assert configuration.find(None, environment).name == found
+
+
+def test_no_half_of_a_configuration_is_left(tmp_path, monkeypatch):
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "mcp-edge.toml"
+    with monkeypatch.context() as patched:
+        patched.setattr(init.os, "fdopen", full)
+        with pytest.raises(UserError, match=f"cannot write {file}: No space left"):
+            init.write(file)
+    assert not file.exists()
+    init.write(file)
+    assert configuration.load(file).name == "edge"
 
 
 def test_the_unit(tmp_path, monkeypatch):

@@ -165,6 +165,8 @@ def test_over_tls(tmp_path, entry, boards):
     pi = Pi(tmp_path, config)
     try:
         trusted = f"ca={str(authority.path)!r}"
+        told = mcpgw("pi", "code", "--config", pi.config)
+        assert "tls = true" in told and "tls=True" in told and str(certificate) in told
         boards("kiln", entry, new_code(pi), trusted)
         pi.up("kiln")
         assert text_of(pi.call("kiln_add", {"a": 20, "b": 22})) == "42"

@@ -319,6 +319,14 @@ def test_a_full_disk_while_it_runs(tmp_path):
         office.close()
 
 
+def test_status_where_only_other_names_are_served(tmp_path):
+    pi = Pi(tmp_path, pi='hosts = ["pi.local"]')
+    try:
+        assert "it runs: ok" in mcpgw("pi", "status", "--config", pi.config)
+    finally:
+        pi.close()
+
+
 def test_https(tmp_path):
     """With a certificate of a private authority; one that does not fit its key is said so."""
     import ssl

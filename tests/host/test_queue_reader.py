@@ -2,8 +2,10 @@
 lives with power cuts and bit flips, and the ring takes a repaired image."""
 
 import contextlib
+import errno
 import json
 import random
+from pathlib import Path
 
 import pytest
 import soak
@@ -303,6 +305,22 @@ def test_repair_writes_a_new_image(tmp_path, capsys):
     assert ring.wear() == [2, 1, 1, 1] or min(ring.wear()) >= 1
 
 
+def test_a_full_disk_leaves_no_half_image(tmp_path, capsys, monkeypatch):
+    path, new = tmp_path / "queue.img", tmp_path / "new.img"
+    path.write_bytes(stored()[0])
+    new.write_bytes(b"older")
+    write = Path.write_bytes
+
+    def full(self, data):
+        write(self, data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, err = run(capsys, "repair", path, "-o", new)
+    assert code == 1 and f"cannot write {new}: No space left" in err
+    assert sorted(tmp_path.iterdir()) == [new, path] and new.read_bytes() == b"older"
+
+
 def test_records_of_a_sector_without_a_header_are_salvaged(tmp_path, capsys):
     data, payloads = stored()
     path, new = tmp_path / "queue.img", tmp_path / "new.img"
@@ -329,8 +347,8 @@ def test_what_a_header_crc_was_started_with():
 def test_other_files_are_refused(tmp_path, capsys):
     path = tmp_path / "x.img"
     for data, why in (
-        (b"abc", "3 sectors of 4096 bytes or more"),
-        (b"\xff" * 4096 * 3 + b"\0", "3 sectors of 4096 bytes or more"),
+        (b"abc", "3 or more whole sectors of 4096 bytes"),
+        (b"\xff" * 4096 * 3 + b"\0", "3 or more whole sectors of 4096 bytes"),
         (b"\x55" * 4096 * 3, "no queue in it"),
     ):
         path.write_bytes(data)

@@ -88,3 +88,16 @@ def test_bad_configurations(text, told):
     with pytest.raises(tables.ConfigError) as refused:
         from_table(tables.parse(text, "mcp-edge.toml"), "mcp-edge.toml")
     assert told in str(refused.value).replace(":1:", ":2:")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_what_clients_are_shown(pi, mode):
+    async def main():
+        with anyio.fail_after(PATIENCE_S):
+            for _ in range(2):
+                async with sdk_client(pi.url, mode) as client:
+                    names = [tool.name for tool in (await client.list_tools()).tools]
+                    assert "office_add" in names and len(names) == len(set(names)), names
+                    assert not [name for name in names if name.startswith("backup")]
+
+    anyio.run(main)

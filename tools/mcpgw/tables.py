@@ -9,13 +9,12 @@ file.done()
 
 import difflib
 import re
-import tomllib
 from pathlib import Path
 
 from mcp_gw.errors import ConfigError as OptionError
 
 from . import UserError
-from .edge.places import places
+from .edge.fields import ConfigFileError, parse_document, read_document
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _REQUIRED = object()
@@ -27,23 +26,22 @@ class ConfigError(UserError):
 
 def read(path):
     """The Table of a whole file. Raises ConfigError."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no configuration {path}") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path} cannot be read: {e}") from e
-    return parse(text, str(path))
+    if not Path(path).exists():
+        raise ConfigError(f"there is no configuration {path}")
+    return _table(read_document, path)
 
 
 def parse(text, file):
     """The Table of TOML text. file: its name, for errors."""
+    return _table(parse_document, text.encode(), file)
+
+
+def _table(get, *given):
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{file}: {e}") from e
-    return Table(values, (), file, places(text.replace("\r\n", "\n")))
+        document = get(*given)
+    except ConfigFileError as e:
+        raise ConfigError(str(e)) from e
+    return Table(document.data, (), document.path, document.lines)
 
 
 class Table:
@@ -59,6 +57,10 @@ class Table:
 
     def __contains__(self, key):
         return key in self._values
+
+    def keys(self):
+        """Those that nobody has taken."""
+        return list(self._values)
 
     @property
     def name(self):
@@ -161,17 +163,16 @@ class Table:
             found[name] = group.table(name)
         return found
 
+    def only(self, known):
+        """Raises ConfigError for a key that is none of these."""
+        for key in self._values:
+            if key not in known:
+                self._unknown(key, known)
+
     def done(self):
         """Raises ConfigError for what nobody has taken."""
         for key in self._values:
-            close = difflib.get_close_matches(key, self._known, 1, 0.6)
-            if close:
-                told = f"; did you mean {close[0]}?"
-            elif self._known:
-                told = "; known are: " + ", ".join(self._known)
-            else:
-                told = ""
-            self.fail(key, "is not known here" + told)
+            self._unknown(key, self._known)
 
     def leave(self, *keys):
         """Keys that are somebody else's business."""
@@ -184,6 +185,16 @@ class Table:
         where = f"{self._file}:{line}" if line else self._file
         name = ".".join((*self._path, key) if key else self._path)
         raise ConfigError(f"{where}: {name}: {why}")
+
+    def _unknown(self, key, known):
+        close = difflib.get_close_matches(key, known, 1, 0.6)
+        if close:
+            told = f"; did you mean {close[0]}?"
+        elif known:
+            told = "; known are: " + ", ".join(known)
+        else:
+            told = ""
+        self.fail(key, "is not known here" + told)
 
     def _take(self, key, default):
         self._known.append(key)

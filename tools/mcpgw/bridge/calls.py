@@ -104,7 +104,7 @@ class Calls:
                 return False, error_object(INVALID_PARAMS, str(e))
             except sqlite3.Error as e:
                 self._log.info(f"the key store fails: {e}; {tool} was not sent")
-                raise Unavailable(f"the bridge cannot record the call's key: {e}") from e
+                raise Unavailable(f"cannot record the call's key: {e}") from e
             if state == keys.BUSY:
                 await asyncio.sleep(_POLL_S)
         self.counts[state] += 1

@@ -176,10 +176,17 @@ class Port:
         except (OSError, TermiosError, TypeError, ValueError, AttributeError) as e:
             # The last three are pyserial's when the port is closed under a call.
             if not self._closing:
-                self._call(self._on_gone, str(e) or type(e).__name__)
+                self._call(self._on_gone, _why_gone(e))
 
     def _call(self, function, value):
         try:
             self._loop.call_soon_threadsafe(function, value)
         except RuntimeError:
             self._closing = True  # the loop has ended
+
+
+def _why_gone(error):
+    """What to tell people of an error that ended a port."""
+    text = str(error) or type(error).__name__
+    # What pyserial says where a device that is no more reads as empty.
+    return "it was unplugged, or lost its power" if "returned no data" in text else text

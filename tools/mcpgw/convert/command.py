@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mcpgw import UserError
-from mcpgw.outputs import check_output
+from mcpgw.outputs import check_output, write_output
 
 SOURCE = typer.Argument(help="a .tflite, .onnx, .joblib, .gguf or llama2.c .bin file")
 CALIBRATE = typer.Option(
@@ -87,7 +87,7 @@ def convert(
         progress=_Progress("calibrating"),
     )
     converted = sources.convert(source, options)
-    out.write_bytes(converted.file)
+    write_output(out, converted.file)
     for line in report.lines(converted, out):
         print(line)
     if check:

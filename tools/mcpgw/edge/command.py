@@ -33,22 +33,36 @@ def checked(path):
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="An mcp-edge.toml.")]):
+def check(
+    file: Annotated[Path, typer.Argument(help="An mcp-edge.toml.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write it compiled, for $MCPGW_CONFIG on Linux."),
+    ] = None,
+):
     """Check a configuration, and the Pi's if it is in the same file: every error with its line."""
+    from ..outputs import check_output, write_output
     from .compiled import compile_config
     from .fields import read_document
     from .table import OTHERS
 
+    if output is not None:
+        check_output(output, *([file] if file.exists() else []))
     found = checked(file)
-    size = len(compile_config(found))
-    told = f"{', '.join(found)}; {size} bytes on a board" if found else "nothing for a board"
+    compiled = compile_config(found)
+    told = f"{', '.join(found)}; {len(compiled)} bytes on a board"
+    told = told if found else "nothing for a board"
     others = [section for section in read_document(file).data if section in OTHERS]
     if others:
+        from ..pi.command import check_rest
         from ..pi.config import load
 
-        load(file)
+        check_rest(load(file))
         told += f"; of the Pi: {', '.join(others)}"
     print(f"{file}: fine ({told})")
+    if output is not None:
+        write_output(output, compiled)
+        print(f"wrote {output}")
 
 
 @app.command()

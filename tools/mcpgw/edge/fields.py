@@ -48,7 +48,8 @@ class Field:
     def range(self):
         """What it takes, for people."""
         if self.choices:
-            return ", ".join(self.choices)
+            several = "a list of " if self.kind == "names" else ""
+            return several + ", ".join(self.choices)
         if self.kind == "number":
             return f"{self.low} to {self.high}"
         if self.kind == "flag":

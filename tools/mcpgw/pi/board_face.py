@@ -62,9 +62,9 @@ class BoardFace:
         """The params (JSON text) of a client's request as the board is to get them."""
         return uris.asked(self.name, method, params)
 
-    def from_board(self, method, raw):
-        """The board's result (JSON text) as clients are to get it."""
-        return uris.answered(self.name, method, raw)
+    def from_board(self, method, ok, raw):
+        """The board's result, or its error (JSON text), as clients are to get it."""
+        return uris.answered(self.name, method, raw) if ok else uris.refused(self.name, raw)
 
     def absence(self):
         """What to tell whoever asks for it while it is away, or not yet listed."""

@@ -12,6 +12,8 @@ from .. import UserError
 from .config import NAME
 from .pairing import CODE_TTL_S, Pairing
 
+# Where `mcpgw pair` puts the certificate that a board trusts when it dials with TLS.
+_CA = "mcp-gw-pi.pem"
 _Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE", help="The configuration, mcp-edge.toml."),
@@ -51,13 +53,18 @@ def register(app, load, open_store):
         finally:
             store.close()
         print(made)
-        host = socket.gethostname()
-        host += "" if "." in host else ".local"
+        host = _reached_at(found.dial.host)
         print(
             f"good for {name or 'one board'}, once, for {minutes} minutes. In its mcp-edge.toml:"
         )
         print(f'  [dial_out]\n  host = "{host}"\n  port = {found.dial.port}\n  code = "{made}"')
-        print(f'or in its program:\n  Dial(gw, "{host}", {found.dial.port}, code="{made}")')
+        more = ""
+        if found.dial.certificate:
+            print(f'  tls = true\n  ca = "{_CA}"')
+            more = f', tls=True, ca="{_CA}"'
+        print(f'or in its program:\n  Dial(gw, "{host}", {found.dial.port}, code="{made}"{more})')
+        if found.dial.certificate:
+            print(f"{_CA} on the board: whom it trusts, {found.dial.certificate} or its authority")
 
     @app.command()
     def boards(ctx: typer.Context, config: _Config = None):
@@ -94,6 +101,14 @@ def register(app, load, open_store):
         finally:
             store.close()
         print(f"{name} is forgotten")
+
+
+def _reached_at(host):
+    """How a board names this machine, which takes boards at `host`."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    name = socket.gethostname()
+    return name if "." in name else name + ".local"
 
 
 def line_of(name, identity, about, changed):

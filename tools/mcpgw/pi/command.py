@@ -19,7 +19,9 @@ app = typer.Typer(
     invoke_without_command=True,
     help="The paired gateway: one MCP endpoint for many boards and the servers behind them.",
 )
-token_app = typer.Typer(add_completion=False, help="Tokens of boards and clients.")
+token_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Tokens of boards and clients."
+)
 app.add_typer(token_app, name="token")
 
 Config = Annotated[
@@ -61,6 +63,7 @@ def pi(
     if port is not None:
         found.port = port
     if check:
+        check_rest(found)
         print(f"{found.file} is good: {_summary(found)}")
         return
     stream = sys.stderr if log == "-" else open(log, "a", encoding="utf-8")  # noqa: SIM115
@@ -85,7 +88,8 @@ def init(
     from .store import CLIENT, StoreError
 
     path = config or ctx.obj or configuration.usual()
-    write(path, name, lan)
+    # What a service's environment says is said to whoever looks into its state later.
+    write(path, name, lan, os.environ.get("STATE_DIRECTORY", "").partition(":")[0])
     found = configuration.load(path)
     store = _store(found)
     try:
@@ -195,6 +199,14 @@ def token_remove(
     print(f"{name} has no token any more")
 
 
+def check_rest(found):
+    """What load() leaves to the parts of the gateway. Raises UserError."""
+    if found.model is not None:
+        from .model import options
+
+        options(found)
+
+
 def _load(ctx, given):
     while ctx.parent is not None and ctx.obj is None:
         ctx = ctx.parent
@@ -236,11 +248,14 @@ def _ask(found):
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if found.certificate else "http"
     # On this machine, to see whether it runs: whose certificate it is makes no difference.
+    address = f"{scheme}://{shown}:{found.port}/health"
+    name = {"Host": found.hosts[0]} if found.hosts else None  # others it does not answer to
     try:
-        answer = httpx.get(f"{scheme}://{shown}:{found.port}/health", timeout=5, verify=False)
-        row = answer.json()
+        row = httpx.get(address, timeout=5, verify=False, headers=name).json()
     except (httpx.HTTPError, json.JSONDecodeError, OSError):
         return None
+    if not isinstance(row, dict) or "status" not in row:
+        return None  # something else has the port
     if "version" not in row:  # it trusts nobody without a token, this machine included
         row = {"version": "?", "uptime_s": "?", **row}
     return row

@@ -2,7 +2,8 @@
 
 import os
 import re
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -143,9 +144,8 @@ def from_table(root, file, environment=os.environ):
     config.settings = _settings(pi.table("settings"))
     config.routing = pi.checked("routing", rules.checked)
     pi.done()
-    config.servers = {
-        name: _server(table, name, environment) for name, table in root.tables("servers").items()
-    }
+    for name, table in root.tables("servers").items():
+        config.servers[name] = _server(table, name, environment, config.servers)
     config.boards = {
         name: _board(table, name, environment) for name, table in root.tables("boards").items()
     }
@@ -193,12 +193,14 @@ def _settings(table):
     return found
 
 
-def _server(table, name, environment):
+def _server(table, name, environment, before):
     server = Server(name)
+    table.only(_keys(server))
     server.url = web_address(table)
     server.command = table.texts("command")
     if bool(server.url) == bool(server.command):
         table.fail(None, "give it a url, or a command that starts it")
+    _check_command(table, server.command)
     if server.url:
         server.headers = _headers(table, environment)
         server.ca = table.text("ca", None)
@@ -216,12 +218,29 @@ def _server(table, name, environment):
     server.timeout_s = table.number("timeout_s", server.timeout_s, 0.1, 3600)
     server.offers = _offers(table, server.offers)
     server.same_as = table.text("same_as", None, NAME)
+    if server.same_as and server.same_as not in before:
+        told = f"no server {server.same_as} is declared before it"
+        table.fail("same_as", told + "; those are: " + (", ".join(before) or "none"))
     table.done()
     return server
 
 
+def _check_command(table, command):
+    """A whole line of a shell in the place of a list."""
+    words = command[0].split() if len(command) == 1 else ()
+    if len(words) > 1 and not shutil.which(command[0]) and shutil.which(words[0]):
+        shown = ", ".join(f'"{word}"' for word in words)
+        table.fail("command", f"must be a list of the program and its arguments: [{shown}]")
+
+
+def _keys(row):
+    """The keys of a section [servers.NAME] or [boards.NAME]."""
+    return [one.name for one in fields(row) if one.name != "name"]
+
+
 def _board(table, name, environment):
     board = Board(name)
+    table.only(_keys(board))
     board.url = web_address(table)
     board.port = table.text("port", None)
     if bool(board.url) == bool(board.port):
@@ -305,11 +324,21 @@ def find(given, environment=os.environ):
     if given:
         return Path(given)
     for path in candidates(environment):
-        if path.is_file():
+        if path.is_file() and not _is_boards(path):
             return path
     raise UserError(
-        "there is no mcp-edge.toml here; `mcpgw pi init` makes one, --config names one"
+        "there is no mcp-edge.toml of a gateway here; `mcpgw pi init` makes one, --config names"
+        " one"
     )
+
+
+def _is_boards(path):
+    """Whether a file has sections of a board alone, as where one's app is."""
+    try:
+        sections = tables.read(path).keys()
+    except tables.ConfigError:
+        return False  # what is wrong with it is told when it is loaded
+    return bool(sections) and all(section in BOARD_SECTIONS for section in sections)
 
 
 def candidates(environment=os.environ):

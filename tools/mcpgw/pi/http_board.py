@@ -42,7 +42,7 @@ class HttpBoard(BoardFace, HttpUpstream):
         params = self.to_board(method, b"".join(params_parts))
         timeout_ms = min(timeout_ms or self.timeout_ms, self.timeout_ms)
         ok, raw = await super().request(method, [params], timeout_ms, on_progress, can)
-        return ok, self.from_board(method, raw) if ok else raw
+        return ok, self.from_board(method, ok, raw)
 
     async def watch(self, look_s):
         """See whether it is there, every look_s seconds, for ever."""

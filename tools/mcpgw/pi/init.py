@@ -1,5 +1,6 @@
 """The configuration that `mcpgw pi init` writes."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ port = {port}
 # certificate = "/etc/mcpgw/pi.pem"
 # key = "/etc/mcpgw/pi.key"
 # calls = 32              # boards' calls that run at once
-# state = "/var/lib/mcpgw"
+{state}
 
 # Boards. Those on USB are found by themselves; with mdns, those in the network too.
 [discovery]
@@ -47,13 +48,14 @@ mdns = false
 """
 
 
-def write(path, name="edge", lan=False):
-    """Write it, unless there is one. Raises UserError."""
+def write(path, name="edge", lan=False, state=None):
+    """Write it, unless there is one. state: the folder to name, if any. Raises UserError."""
     if not re.fullmatch(NAME, name):
         raise UserError("a name is 1 to 32 letters, digits, - and _", 2)
     path = Path(path)
     host = "0.0.0.0" if lan else "127.0.0.1"
-    text = _TEXT.format(name=name, host=host, port=DEFAULT_PORT)
+    folder = f"state = {json.dumps(state)}" if state else '# state = "/var/lib/mcpgw"'
+    text = _TEXT.format(name=name, host=host, port=DEFAULT_PORT, state=folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It may come to hold secrets.
@@ -62,5 +64,9 @@ def write(path, name="edge", lan=False):
         raise UserError(f"{path} is there already; it is left as it is") from None
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror}") from e
-    with os.fdopen(file, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    try:
+        with os.fdopen(file, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as e:  # a full disk: half a file would be taken for a whole one
+        path.unlink()
+        raise UserError(f"cannot write {path}: {e.strerror}") from e

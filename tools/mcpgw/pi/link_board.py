@@ -241,9 +241,7 @@ class LinkBoard(BoardFace, Upstream, Listener):
             why = self.client.modern and unasked_type(raw)
             if why:
                 ok, raw = False, error_object(INTERNAL_ERROR, f"{self.name}: {why}")
-            else:
-                raw = self.from_board(method, raw)
-        done(ok, raw, None)
+        done(ok, self.from_board(method, ok, raw), None)
 
     def _late(self, id):
         if id in self._pending:

@@ -1,6 +1,7 @@
 """The paired gateway's model: a tool, and the answers to what boards and servers ask a client's
 model for (sampling)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_gw.content import Result
@@ -16,6 +17,65 @@ _MOST_TOKENS = 1 << 16
 _META = "mcp-gw/usage"
 
 
+@dataclass
+class Options:
+    """[model], checked. file, vocabulary: Paths of a built-in model, or None."""
+
+    url: str | None
+    model: str | None
+    key: str | None
+    timeout_s: float
+    max_tokens: int
+    temperature: float | None
+    tool: str
+    system: str | None
+    sampling: bool
+    serve: bool = False
+    file: Path | None = None
+    vocabulary: Path | None = None
+
+
+def options(config):
+    """The Options of a Config that has a model, whose table it empties. Raises ConfigError."""
+    table = config.model
+    found = Options(
+        url=web_address(table),
+        model=table.text("model", None),
+        key=table.secret("key", config.environment),
+        timeout_s=table.number("timeout_s", 120.0, 0.1, 3600),
+        max_tokens=table.integer("max_tokens", 512, 1, _MOST_TOKENS),
+        temperature=table.number("temperature", None, 0, 5),
+        tool=table.text("tool", "ask", r"[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, - and _"),
+        system=table.text("system", None),
+        sampling=table.flag("sampling", True),
+    )
+    if found.model is not None and found.model.startswith(BUILTIN):
+        _files(table, found)
+        found.serve = table.flag("serve", True)
+    elif found.url is None:
+        table.fail(None, 'give it a url, or model = "builtin:FILE.mgm"')
+    table.done()
+    return found
+
+
+def _files(table, found):
+    if found.url is not None:
+        table.fail("url", "a built-in model has none")
+    found.file = Path(found.model[len(BUILTIN) :]).expanduser()
+    usual = str(found.file.with_suffix(".mgt"))
+    found.vocabulary = Path(table.text("vocabulary", usual)).expanduser()
+    for key, path in (("model", found.file), ("vocabulary", found.vocabulary)):
+        if not path.is_file():
+            table.fail(key, f"there is no file {path}")
+
+
+def _builtin(table, given):
+    try:
+        return Builtin(given.file, given.vocabulary)
+    except (GatewayError, ValueError, OSError, UserError) as e:
+        table.fail("model", str(e))
+
+
 class Model:
     """[model] of the configuration. gateway: the PiGateway; config: whose `model` is that table;
     log: a bridge.log.Log. Raises UserError.
@@ -24,46 +84,21 @@ class Model:
     """
 
     def __init__(self, gateway, config, log):
-        table = config.model
-        self.serves = False
+        given = options(config)
+        self.serves = given.serve
         self._log = log
-        url = web_address(table)
-        name = table.text("model", None)
-        key = table.secret("key", config.environment)
-        timeout_s = table.number("timeout_s", 120.0, 0.1, 3600)
-        self._most = table.integer("max_tokens", 512, 1, _MOST_TOKENS)
-        self._temperature = table.number("temperature", None, 0, 5)
-        tool = table.text(
-            "tool", "ask", r"[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, - and _"
-        )
-        self._system = table.text("system", None)
-        samples = table.flag("sampling", True)
-        if name is not None and name.startswith(BUILTIN):
-            self.writer = self._builtin(table, url, name)
-            self.serves = table.flag("serve", True)
-        elif url is None:
-            table.fail(None, 'give it a url, or model = "builtin:FILE.mgm"')
+        self._most = given.max_tokens
+        self._temperature = given.temperature
+        self._system = given.system
+        if given.file is None:
+            self.writer = Endpoint(given.url, given.model, given.key, given.timeout_s)
         else:
-            self.writer = Endpoint(url, name, key, timeout_s)
-        table.done()
-        self._offer(gateway, tool)
-        if samples:
+            self.writer = _builtin(config.model, given)
+        self._offer(gateway, given.tool)
+        if given.sampling:
             gateway.sampling = self.sample
             for upstream in gateway.hub.router.upstreams.values():
                 upstream.sampling = self.sample
-
-    def _builtin(self, table, url, name):
-        if url is not None:
-            table.fail("url", "a built-in model has none")
-        file = Path(name[len(BUILTIN) :]).expanduser()
-        vocabulary = Path(table.text("vocabulary", str(file.with_suffix(".mgt")))).expanduser()
-        for key, path in (("model", file), ("vocabulary", vocabulary)):
-            if not path.is_file():
-                table.fail(key, f"there is no file {path}")
-        try:
-            return Builtin(file, vocabulary)
-        except (GatewayError, ValueError, OSError, UserError) as e:
-            table.fail("model", str(e))
 
     def in_front_of(self, web, guard):
         """The ASGI application that serves the model, too, and `web` for the rest."""

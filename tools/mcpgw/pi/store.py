@@ -119,9 +119,7 @@ class Store:
         verb = "INSERT OR REPLACE" if replace else "INSERT OR IGNORE"
         row = name, kind, digest(token), self._clock()
         if not self.write(f"{verb} INTO tokens VALUES (?, ?, ?, ?)", *row):
-            raise StoreError(
-                f"{name} has a token already: remove it first, or choose another name"
-            )
+            raise StoreError(f"{name} has a token already: --replace it, or choose another name")
         return token
 
     def remove_token(self, name):

@@ -73,6 +73,13 @@ def answered(name, method, raw):
     return raw
 
 
+def refused(name, raw):
+    """A board's error (JSON text, bytes) with the URI that clients see, if it names one."""
+    if b'"uri"' in raw:
+        raw = spliced(raw, (b"data", b"uri"), lambda uri: outward(name, uri))
+    return raw
+
+
 def spliced(raw, path, change):
     """JSON text (bytes) with the string at each place of `path` changed: function(str) -> str."""
     cuts = list(_places(raw, 0, len(raw), path))

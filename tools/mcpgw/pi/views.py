@@ -29,11 +29,10 @@ def install(gateway):
 
         return seen
 
-    plain = server.older_tools
-
     def with_tasks(request):
         if not request.revision.features & TASKS:
             return tools_result(request)
+        plain = server.older_tools  # Routing puts another one there
         server.older_tools = lambda after: gateway.as_tasks.listed(plain(after))
         try:
             return tools_result(request)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import UserError
-from ..outputs import check_output
+from ..outputs import check_output, write_output
 from . import outbox, source
 from .image import LOST, MENDED, Image
 from .repair import repair as repaired
@@ -44,8 +44,10 @@ LOST_CODE = 4
 
 
 def _data(path, port, offset, length):
-    if (path is None) == (port is None):
+    if path is None and port is None:
         raise UserError("name an image, or a board with --port", exit_code=2)
+    if path is not None and port is not None:
+        raise UserError("name an image or a board with --port, not both", exit_code=2)
     if path is not None:
         return source.from_file(path, offset, length)
     if offset is not None or length is not None:
@@ -164,7 +166,7 @@ def repair(
     check = Image(new.data)
     if check.findings and check.worst != "note" or len(check.records) != new.kept:
         raise UserError("internal error: the new image is not as it should be")
-    output.write_bytes(new.data)
+    write_output(output, new.data)
     for text in new.lost:
         print(f"lost: {text}")
     for s in new.doubtful:

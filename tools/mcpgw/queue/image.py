@@ -60,7 +60,8 @@ class Image:
         self.data = data = bytes(data)
         if len(data) % SECTOR or len(data) < LEAST * SECTOR:
             raise QueueError(
-                f"an image is {LEAST} sectors of {SECTOR} bytes or more, not {len(data)}"
+                f"an image is {LEAST} or more whole sectors of {SECTOR} bytes; this has"
+                f" {len(data)} bytes"
             )
         self.findings = []
         self.records = []
