@@ -108,7 +108,7 @@ def full(ring, size):
 def _fits(ring, i, n, into, need, usable):
     fill = 0
     for s in ring.order[i : i + n]:
-        for record in _live(ring, s):
+        for record in _records(ring, s):
             slots = layout.padded(record[2]) // SLOT
             if fill + slots > usable:
                 into -= 1
@@ -119,12 +119,12 @@ def _fits(ring, i, n, into, need, usable):
 
 def live_slots(ring, s):
     """Slots of the live records in sector s, counted on flash."""
-    return sum(layout.padded(record[2]) // SLOT for record in _live(ring, s))
+    return sum(layout.padded(record[2]) // SLOT for record in _records(ring, s))
 
 
-def _live(ring, s, mode=_LIVE):
-    # Live (RAW: all) records and parts of sector s: (address, kind, length, sequence number, body
-    # CRC, key length, flags, marks).
+def _records(ring, s, mode=_LIVE):
+    # Records and parts of sector s, LIVE or all (RAW): (address, kind, length, sequence number,
+    # body CRC, key length, flags, marks).
     f = ring.f
     addr = ring.first(s)
     while ring.seek(s, addr, mode):
@@ -142,7 +142,7 @@ def compact(ring, i, n, usable):
     order = ring.order
     fill = first = last = whole = 0
     for s in order[i : i + n]:
-        for record in _live(ring, s):
+        for record in _records(ring, s):
             slots = layout.padded(record[2]) // SLOT
             if fill + slots > usable:
                 break
@@ -163,7 +163,7 @@ def compact(ring, i, n, usable):
     left = fill * SLOT
     ring.start(at)
     for s in order[i : i + n]:
-        for addr, kind, length, seq, crc, keys, flags, marks in _live(ring, s):
+        for addr, kind, length, seq, crc, keys, flags, marks in _records(ring, s):
             if seq > last:
                 break
             left -= layout.padded(length)
@@ -205,7 +205,7 @@ def ack_moved(ring, sectors, first, last, mode=_LIVE):
     """
     slots = 0
     for s in sectors:
-        for record in _live(ring, s, mode):
+        for record in _records(ring, s, mode):
             if first <= record[3] <= last:
                 ring.dev.program(record[0] + layout.ACK, b"\0")
                 slots += layout.padded(record[2]) // SLOT

@@ -160,9 +160,8 @@ class Image:
 
         def rank(s):
             head = self.heads[s]
-            first = self.data[s * SECTOR + SECTOR_HEAD :][:SIXTEEN]
             done = head.flags & fields.COMPACTED and fields.cleared(head.done)
-            return head.generation, done, first != BLANK * SIXTEEN
+            return head.generation, done, not self._blank_at(s * SECTOR + SECTOR_HEAD)
 
         valid = [s for s, head in enumerate(self.heads) if head.what == "valid"]
         return self.heads[max(valid, key=rank)]
@@ -233,7 +232,7 @@ class Image:
             if int.from_bytes(following, "little").bit_count() <= 1:
                 at = self._page_behind(at)  # a void slot, a bit of which may have flipped
                 continue
-            if following == BLANK * SIXTEEN:
+            if self._blank_at(at):
                 return
             broken = at
             at += slot
@@ -258,11 +257,7 @@ class Image:
         """Whether a start that found it torn was cut while it said so."""
         behind = part.at + part.size(sector.head.slot)
         end = (sector.index + 1) * SECTOR
-        return (
-            not part.head[fields.MARKS]
-            and behind + HEAD <= end
-            and self.data[behind : behind + 16] == BLANK * 16
-        )
+        return not part.head[fields.MARKS] and behind + HEAD <= end and self._blank_at(behind)
 
     def _places(self, order):
         for sector in order:
@@ -276,6 +271,10 @@ class Image:
             else:
                 text = "the log of this sector breaks off here: it was closed"
             self._find(sector.broken_at, MENDED, text)
+
+    def _blank_at(self, at):
+        """Whether nothing was programmed there: the log ends."""
+        return self.data[at : at + SIXTEEN] == BLANK * SIXTEEN
 
     @staticmethod
     def _page_behind(at):

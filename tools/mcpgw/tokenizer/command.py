@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..outputs import check_output
+from ..outputs import check_output, write_output
 from . import huggingface, mgt, readers, training
 from .core import Core
 from .vocabulary import FLAGS, LOWER_STEMS, STYLES, VocabularyError
@@ -27,7 +27,7 @@ Special = Annotated[bool, typer.Option("--special", help="Recognise special toke
 def _write(vocabulary, path):
     data = mgt.pack(vocabulary)
     Core(data)  # what a board would refuse is not written
-    path.write_bytes(data)
+    write_output(path, data)
     count = len(vocabulary.tokens())
     print(f"{path}: {count:,} tokens, {len(data):,} bytes, split as {STYLES[vocabulary.style]}")
     left = [text for text, id in vocabulary.others if id not in vocabulary.specials]
