@@ -17,6 +17,8 @@
 #define COMPACTED 1
 #define STAMP 2
 #define DONE 28
+#define GONE 29
+#define KEPT 30
 #define NO_SECTOR 0xffffffffu
 #define WEAR_MOST 254
 #define WEAR_OUT 255
@@ -100,21 +102,24 @@ int ring_header(const ring_source_t *source, uint32_t addr, uint8_t *buf) {
     if (!read_source(source, addr, buf, RING_SECTOR_HEAD)) {
         return RING_JUNK;
     }
-    if (ring_crc32(buf, SECTOR_COVERED + 4, 0) == RESIDUE && memcmp(buf, "MGQ", 3) == 0) {
-        return RING_VALID;
+    if (ring_crc32(buf, SECTOR_COVERED + 4, 0) != RESIDUE) {
+        if (all(buf, 8, 0xff) && all(buf + 12, 16, 0xff)) {
+            return all(buf + 8, 4, 0xff) ? RING_BLANK : RING_AHEAD;
+        }
+        // No erase count has so few ones, with its check.
+        bool counted = ones(buf + 8, 4) > SUSPECT_ONES / 4;
+        if (counted && all(buf, 8, 0) && all(buf + 12, 16, 0)) {
+            return RING_ZERO;
+        }
+        if (!counted && ones(buf, RING_SECTOR_HEAD) <= SUSPECT_ONES) {
+            return RING_SUSPECT;
+        }
+        if (!repair(buf, SECTOR_COVERED, 0)) {
+            return RING_JUNK;
+        }
     }
-    if (all(buf, 8, 0xff) && all(buf + 12, 16, 0xff)) {
-        return all(buf + 8, 4, 0xff) ? RING_BLANK : RING_AHEAD;
-    }
-    // No erase count has so few ones, with its check.
-    bool counted = ones(buf + 8, 4) > SUSPECT_ONES / 4;
-    if (counted && all(buf, 8, 0) && all(buf + 12, 16, 0)) {
-        return RING_ZERO;
-    }
-    if (!counted && ones(buf, RING_SECTOR_HEAD) <= SUSPECT_ONES) {
-        return RING_SUSPECT;
-    }
-    return repair(buf, SECTOR_COVERED, 0) && memcmp(buf, "MGQ", 3) == 0 ? RING_VALID : RING_JUNK;
+    bool gone = cleared(buf[GONE]) && !cleared(buf[KEPT]);
+    return memcmp(buf, "MGQ", 3) == 0 && !gone ? RING_VALID : RING_JUNK;
 }
 
 // The erase count in a header, or -1.
@@ -214,8 +219,10 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
         return RING_VOID;
     }
     // Of a sector that is compacted but not done the victims are still whole: what it holds must never be
-    // seen again.
-    bool kept = generation >= f[RING_STAMP_AT] && (generation < f[RING_GENERATION] || s == f[RING_NEWEST]) &&
+    // seen again. A torn header may come to light at any time: nothing follows it.
+    bool kept = generation >= f[RING_STAMP_AT] &&
+                (s == f[RING_NEWEST] ||
+                    (generation < f[RING_GENERATION] && !empty(source, s * f[RING_SECTOR]))) &&
                 ((buf[6] & COMPACTED) == 0 || cleared(buf[DONE]));
     return kept ? RING_KEPT : RING_RETIRED;
 }

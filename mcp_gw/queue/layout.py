@@ -22,11 +22,16 @@ RECORD_MAGIC = const(0xF9)
 COMPACTED = const(1)
 STAMP = const(2)
 
-# Offsets that are programmed after their surroundings, and that of priority and chain flags.
+# Offsets in a record's header: priority and chain flags, and two that are programmed later.
 FLAGS = const(13)
 MARKS = const(18)
 ACK = const(19)
+# Offsets in a sector's header that are programmed later: a compacted one is in force, a sector is
+# given up, that was a mistake, the record that ends with the sector was found good.
 DONE = const(28)
+GONE = const(29)
+KEPT = const(30)
+LAST_GOOD = const(31)
 
 # Chain flags: continues the record before it, goes on in the next.
 CONTINUES = const(0x40)

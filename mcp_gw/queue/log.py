@@ -298,17 +298,25 @@ class Log(Reader):
         self._end = last
         if last is None:
             return
-        if not self._body_good(*last[:3]) or why == layout.BLANK and self._is_void(*last[:2]):
+        if not self._body_good(*last[:3]) or self._is_void(*last[:2]):
             self._drop_last()
 
     def _is_void(self, addr, length):
         # A start has found it torn and was cut while it said so: it may read well by now, but its
-        # ack is weak. A start that found it good has put zeros behind it.
-        if addr + layout.padded(length) != self.tail or self.tail + layout.HEAD > self.end:
+        # ack is weak. A start that found it good has said so behind it.
+        at = addr + layout.padded(length)
+        n = 16
+        if at + HEAD > self.end:
+            at = self.last_good()
+            n = 1
+        if not self.is_blank(at, at + n):
             return False
         mark = memoryview(self.head)[:1]
         self.dev.read(addr + layout.MARKS, mark)
         return not mark[0]
+
+    def last_good(self):
+        return self.end - self._size + layout.LAST_GOOD
 
     def _body_good(self, addr, length, crc):
         at = addr + HEAD

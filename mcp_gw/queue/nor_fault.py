@@ -9,7 +9,8 @@ from ..compat import const
 from .nor import Nor
 
 # How far a cut operation got. Programs: nothing, a prefix of the bytes, everything, a random
-# subset of the bits, a subset with some of the bits weak, nothing to be seen but all bits weak.
+# subset of the bits, a subset with some of the bits weak (or everything but a few weak bits, or
+# nothing but a few), nothing to be seen but all bits weak.
 # Erases: nothing, the sector's first or its last bytes, everything, a subset of the bits, all bits
 # programmed first (as chips do) and some erased, reads erased but weak.
 NOTHING = const(0)
@@ -170,10 +171,16 @@ class FaultNor(Nor):
         elif self.mode == SUBSET:
             clear &= self.rng.bits(n, self.rng.below(9))
         elif self.mode == MIXED:
-            if self.rng.below(2):
+            kind = self.rng.below(3)
+            if kind == 0:
                 # All but finished.
                 for _ in range(8):
                     weak |= clear & self.rng.bits(n, 0)
+            elif kind == 1:
+                # Hardly begun.
+                for _ in range(1 + self.rng.below(4)):
+                    weak |= self._one_of(clear)
+                clear = 0
             else:
                 weak = clear & self.rng.bits(n, self.rng.below(9))
                 clear &= weak | self.rng.bits(n, self.rng.below(9))
@@ -216,6 +223,10 @@ class FaultNor(Nor):
         self._weaken(addr, weak.to_bytes(size, "little"))
         self.off = True
         raise PowerCut
+
+    def _one_of(self, bits):
+        places = [i for i in range(bits.bit_length()) if bits >> i & 1]
+        return 1 << places[self.rng.below(len(places))] if places else 0
 
     def _some_bytes(self, size):
         # Every other time whole bytes, one in 16: few are enough to bring back a dead record.

@@ -169,8 +169,9 @@ def compact(ring, i, n, usable):
             left -= layout.padded(length)
             if left < 0:
                 break
-            # A damaged body keeps its CRC, and so is still found damaged.
-            ring.put_head(dst, at, kind, length, seq, crc, keys, flags, marks)
+            # A damaged body keeps its CRC, and so is still found damaged. The mark that none but a
+            # void record has is left out: it may have been weak.
+            ring.put_head(dst, at, kind, length, seq, crc, keys, flags, marks | 0x80)
             ring.put_from(addr + HEAD, length)
             ring.put(_PAD[: -(HEAD + length) % SLOT])
             at += layout.padded(length)

@@ -17,8 +17,10 @@ from .layout import (
     BLANK_SLOT,
     CONTINUES,
     GOES_ON,
+    GONE,
     HEAD,
     JUNK,
+    KEPT,
     KEY_MAX,
     RECORD_COVERED,
     RECORD_MAGIC,
@@ -110,17 +112,19 @@ def header(src, addr, buf):
     view = memoryview(buf)[: layout.SECTOR_HEAD]
     if not _reader(src)(addr, view):
         return JUNK
-    if crc32(view[: SECTOR_COVERED + 4]) == RESIDUE and buf[:3] == layout.MAGIC:
-        return VALID
-    ends = bytes(view[:8]), bytes(view[12:28])
-    if ends == (BLANK_SLOT[:8], BLANK_SLOT):
-        return BLANK if view[8:12] == BLANK_SLOT[:4] else AHEAD
-    if ends == (ZERO_SLOT[:8], ZERO_SLOT) and _ones(view[8:12]) > layout.SUSPECT_ONES // 4:
-        return ZERO
-    # No erase count has so few ones, with its check.
-    if _ones(view) <= layout.SUSPECT_ONES and _ones(view[8:12]) <= layout.SUSPECT_ONES // 4:
-        return SUSPECT
-    return VALID if _repair(buf, SECTOR_COVERED, 0) and buf[:3] == layout.MAGIC else JUNK
+    if crc32(view[: SECTOR_COVERED + 4]) != RESIDUE:
+        ends = bytes(view[:8]), bytes(view[12:28])
+        if ends == (BLANK_SLOT[:8], BLANK_SLOT):
+            return BLANK if view[8:12] == BLANK_SLOT[:4] else AHEAD
+        if ends == (ZERO_SLOT[:8], ZERO_SLOT) and _ones(view[8:12]) > layout.SUSPECT_ONES // 4:
+            return ZERO
+        # No erase count has so few ones, with its check.
+        if _ones(view) <= layout.SUSPECT_ONES and _ones(view[8:12]) <= layout.SUSPECT_ONES // 4:
+            return SUSPECT
+        if not _repair(buf, SECTOR_COVERED, 0):
+            return JUNK
+    gone = cleared(view[GONE]) and not cleared(view[KEPT])
+    return VALID if buf[:3] == layout.MAGIC and not gone else JUNK
 
 
 def survey(src, buf, f, s):
@@ -186,13 +190,13 @@ def judge(src, buf, f, s):
         return _VOID
     if (
         generation < f[_STAMP_AT]
-        or generation >= f[_GENERATION]
-        and s != f[_NEWEST]
+        or s != f[_NEWEST]
+        and (generation >= f[_GENERATION] or _empty(src, s * f[_SECTOR]))
         or buf[6] & layout.COMPACTED
         and not cleared(buf[layout.DONE])
     ):
         # Of one that is compacted but not done the victims are still whole: what it holds must
-        # never be seen again.
+        # never be seen again. A torn header may come to light at any time: nothing follows it.
         return _RETIRED
     return _KEPT
 

@@ -44,17 +44,19 @@ class Sectors(Log):
         self.start(0)
         f = self.f
         # First what the rest relies on: the newest header, and the byte that puts a compacted
-        # sector in force, may read well and be weak all the same.
+        # sector in force, may read well and be weak all the same; and an earlier start may have
+        # begun to give it up, because they read otherwise.
         newest = self._last_opened
         if newest < 0:
             f[_GENERATION] = 1
             self._last_opened = 0
             self.put(self._stamp(1))
             self.flush()
-        elif self.tail == self.active * self._size + SECTOR_HEAD or self.active < 0:
+        elif f[_DONE] or self.tail == self.active * self._size + SECTOR_HEAD or self.active < 0:
             # As it was read then.
             self._core.judge(self.src, self.head, f, newest)
             self.dev.program(newest * self._size, memoryview(self.head)[: layout.DONE])
+            self.dev.program(newest * self._size + layout.KEPT, b"\0")
         if f[_DONE]:
             self.dev.program(newest * self._size + layout.DONE, b"\0")
             moved = struct.unpack_from("<II", f, 4 * _NEWEST_HEAD + 16)
@@ -101,9 +103,11 @@ class Sectors(Log):
             # an ack that is cut may be weak, and the record read well at the next start.
             self.head[layout.MARKS] = 0
             self.dev.program(addr, memoryview(self.head)[:HEAD])
-            self.dev.program(addr + ACK, b"\0")
-            self.tail = addr + self.f[_SIZE]
+            self.tail = addr = self._step_over(addr, addr + self.f[_SIZE])
         elif addr + HEAD <= self.end:
+            # Should what is torn come to light while the zeros are programmed, it is void.
+            self.dev.program(addr + layout.MARKS, b"\0")
+        if addr + HEAD <= self.end:
             # A program torn before its header was complete may have touched this place, even if
             # nothing is to be seen: zeros are the one thing that can be written there reliably.
             self.dev.program(addr, layout.ZERO_SLOT)
@@ -123,12 +127,27 @@ class Sectors(Log):
                 void = not self.head[layout.MARKS]
                 at = last + self.f[_SIZE]
             if last < at and void:
-                self.dev.program(last + ACK, b"\0")
+                self._step_over(last, at)
+        if at + HEAD > self.end:
+            self.dev.program(self.last_good(), b"\0")
+        last = at
         while at < tail:
-            last = at
             at = self.skip(at)
-            if at == tail:
-                self.dev.program(last, layout.ZERO_SLOT)
+        if at == tail:
+            self._zeros(last, tail)
+
+    def _step_over(self, addr, behind):
+        # The torn record at addr, whose marks say so.
+        self.dev.program(addr + ACK, b"\0")
+        # It may read as the void slot that an earlier start began to make of it: from there, too,
+        # void slots lead to where appends go on.
+        self._zeros(self.skip(addr), min(self.skip(behind), self.end))
+        return behind
+
+    def _zeros(self, at, end):
+        while at < end:
+            self.dev.program(at, layout.ZERO_SLOT)
+            at = self.skip(at)
 
     def _refresh(self, addr):
         # Program the last record once more as it reads: a torn program may have left weak bits.
@@ -251,8 +270,9 @@ class Sectors(Log):
         if wear >= BLANK_WEAR:
             wear = f[_WEAR_LOW] if wear == BLANK_WEAR else f[_WEAR_HIGH]
         wear += 1
-        if what not in (ZERO, BLANK, AHEAD):
-            # An erase that is cut may leave the header as it was and the acks erased.
+        if what not in (BLANK, AHEAD):
+            # An erase that is cut may leave the header as it was and the acks erased. What reads
+            # as retired may only read so.
             self.retire(s)
         self._cached = -1
         base = s * self._size
@@ -289,6 +309,8 @@ class Sectors(Log):
     def retire(self, s):
         """Make sector s's contents void without erasing it yet."""
         self._cached = -1
+        # Cut here, nothing of it is harmed, and the next start may take it back (KEPT).
+        self.dev.program(s * self._size + layout.GONE, b"\0")
         self.dev.program(s * self._size, layout.RETIRE)
 
     def drop_sector(self, s):

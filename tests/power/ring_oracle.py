@@ -8,6 +8,7 @@ import native_ring
 
 from mcp_gw.errors import QueueFull
 from mcp_gw.queue import ring
+from mcp_gw.queue.layout import HEAD
 from mcp_gw.queue.nor_fault import FaultNor, Rng
 from mcp_gw.queue.nor_kept import RamNor
 
@@ -148,12 +149,17 @@ class Oracle:
 
     def work(self, ring, rng, steps, keep=20, largest=400):
         """A stretch of appends and acks, of the oldest and of others, filling the ring now and
-        then; one record in 16 is large, unless all are to be tiny.
+        then; unless all are to be tiny, one record in 16 is large, and one ends where its sector
+        does or nearly so.
         """
         for _ in range(steps):
             size = rng.below(largest)
-            if largest > 1 and not rng.below(16):
+            special = rng.below(16) if largest > 1 else 2
+            room = ring.end - ring.tail - HEAD - 6
+            if special == 0:
                 size = rng.below(ring.max_body - 6)
+            elif special == 1 and room > 28:
+                size = room - rng.below(28)
             elif not rng.below(8) and self.live:
                 self.mark(ring, list(self.live)[rng.below(len(self.live))])
             elif not rng.below(8):

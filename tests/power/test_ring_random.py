@@ -5,7 +5,7 @@ again."""
 import pytest
 import soak
 from ring_oracle import Oracle, Small, device, power_up
-from test_ring_cuts import failing
+from test_ring_cuts import WEAKENING, failing
 
 from mcp_gw.queue import layout, nor_fault
 from mcp_gw.queue.nor_fault import PowerCut, Rng
@@ -27,6 +27,8 @@ class Life:
         self.largest = kind.sector_size // (2 + rng.below(10))
         # One flip in a ring: two could meet in one header.
         self.flips_in = rng.below(2 * STARTS)
+        # Of every other one the cuts leave weak bits, most of them in what a start begins with.
+        self.soon = rng.below(2)
         self.cuts = self.flips = self.lost = 0
 
     def live(self):
@@ -34,13 +36,23 @@ class Life:
             power_up(self.dev)
             if start == self.flips_in:
                 self.flip()
-            self.dev.cut(self.rng.below(28), nor_fault.MODES[self.rng.below(6)], self.rng.below(2))
+            self.arm()
             try:
                 ring = self.oracle.mount(self.dev)
                 self.oracle.settle(ring)
                 self.oracle.work(ring, self.rng, 30, self.keep, self.largest)
             except PowerCut:
                 self.cuts += 1
+        for _ in range(2):
+            self.oracle.settle(self.oracle.mount(power_up(self.dev)))
+
+    def arm(self):
+        rng = self.rng
+        if self.soon:
+            at = rng.below((3, 6, 12, 28)[rng.below(4)])
+            self.dev.cut(at, WEAKENING[rng.below(2)])
+        else:
+            self.dev.cut(rng.below(28), nor_fault.MODES[rng.below(6)], rng.below(2))
 
     def flip(self):
         """A bit flips while the power is off: its record is lost at most, and that is told."""

@@ -13,7 +13,10 @@ HEAD = 20
 COVERED = 14
 RECORD_MAGIC = 0xF9
 MAX_KEY = 32
-DONE = 28  # offset in a sector's header
+DONE = 28  # offsets in a sector's header
+GONE = 29
+KEPT = 30
+LAST_GOOD = 31
 MARKS = 18  # offsets in a record's header
 ACK = 19
 BLANK = b"\xff"
@@ -78,8 +81,8 @@ def wear_of(head):
 
 @dataclass
 class SectorHead:
-    """what: valid, blank, retired, ahead (erased ahead), suspect or damaged. flipped: the bit that
-    was put right, or None. The rest is of a valid one."""
+    """what: valid, given up (valid but for that), blank, retired, ahead (erased ahead), suspect or
+    damaged. flipped: the bit that was put right, or None. The rest is of a valid one."""
 
     what: str
     wear: int | None
@@ -92,6 +95,7 @@ class SectorHead:
     first: int = 0
     last: int = 0
     done: int = 0xFF
+    last_good: int = 0xFF
 
     @property
     def seed(self):
@@ -106,8 +110,9 @@ def sector_head(head):
     if right is not None and right[:3] == MAGIC:
         version, log_size, log_slot, flags = right[3:7]
         generation, first, last = struct.unpack_from("<III", right, 12)
+        gone = cleared(head[GONE]) and not cleared(head[KEPT])
         return SectorHead(
-            "valid",
+            "given up" if gone else "valid",
             wear_of(right),
             flipped,
             version,
@@ -118,6 +123,7 @@ def sector_head(head):
             first,
             last,
             head[DONE],
+            head[LAST_GOOD],
         )
     rest = head[:8] + head[12:DONE]
     if rest == bytes(24) and head[8:12] != bytes(4):

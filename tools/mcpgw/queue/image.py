@@ -181,12 +181,16 @@ class Image:
                 self._damaged(s)
             elif head.what == "suspect":
                 self._find(at, NOTE, "the sector could not be erased or programmed: left out")
+            elif head.what == "given up":
+                self._find(at, MENDED, "power failed as the sector was given up; void")
             elif head.what != "valid":
                 continue
             elif head.flags & fields.STAMP:
                 if head.generation < stamp:
                     self._find(at, MENDED, "a stamp older than the newest")
-            elif head.generation == newest.generation and head is not newest:
+            elif head is not newest and (
+                head.generation == newest.generation or self._blank_at(at + SECTOR_HEAD)
+            ):
                 self._find(at, MENDED, "power failed as this header was written; void")
             elif head.flags & fields.COMPACTED and not fields.cleared(head.done):
                 self._find(
@@ -256,8 +260,11 @@ class Image:
     def _is_void(self, sector, part):
         """Whether a start that found it torn was cut while it said so."""
         behind = part.at + part.size(sector.head.slot)
-        end = (sector.index + 1) * SECTOR
-        return not part.head[fields.MARKS] and behind + HEAD <= end and self._blank_at(behind)
+        if behind + HEAD > (sector.index + 1) * SECTOR:
+            undecided = sector.head.last_good == 0xFF
+        else:
+            undecided = self._blank_at(behind)
+        return not part.head[fields.MARKS] and undecided
 
     def _places(self, order):
         for sector in order:
