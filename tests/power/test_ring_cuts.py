@@ -112,7 +112,7 @@ def test_one_cut_at_every_operation():
 
     reclaim.compact = watched
     try:
-        runs = [recorded(3, 1, 12), recorded(3, 2, 40), recorded(4, 3, 18, 700)]
+        runs = [recorded(3, 1, 12), recorded(3, 2, 40), recorded(4, 6, 18, 700)]
     finally:
         reclaim.compact = original
     # The runs are worth it: they move sectors' records in all the ways there are.
