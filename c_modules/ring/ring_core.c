@@ -219,10 +219,8 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
         return RING_VOID;
     }
     // Of a sector that is compacted but not done the victims are still whole: what it holds must never be
-    // seen again. A torn header may come to light at any time: nothing follows it.
-    bool kept = generation >= f[RING_STAMP_AT] &&
-                (s == f[RING_NEWEST] ||
-                    (generation < f[RING_GENERATION] && !empty(source, s * f[RING_SECTOR]))) &&
+    // seen again.
+    bool kept = generation >= f[RING_STAMP_AT] && (generation < f[RING_GENERATION] || s == f[RING_NEWEST]) &&
                 ((buf[6] & COMPACTED) == 0 || cleared(buf[DONE]));
     return kept ? RING_KEPT : RING_RETIRED;
 }

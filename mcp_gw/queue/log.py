@@ -151,6 +151,14 @@ class Log(Reader):
                 self._retire += (s,)
             elif what == _LEFT_OUT:
                 self.bad += 1
+        # A torn header may come to light at any time, of a generation that others have by now. As
+        # the last it would take the appends.
+        while kept and order[kept - 1] != self._last_opened:
+            first_record = self.first(order[kept - 1])
+            if not self.is_blank(first_record, first_record + 16):
+                break
+            kept -= 1
+            self._retire += (order[kept],)
         order[kept:] = self.sector_list(())
 
     def _insert(self, at, first, generation):

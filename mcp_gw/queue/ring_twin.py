@@ -190,13 +190,13 @@ def judge(src, buf, f, s):
         return _VOID
     if (
         generation < f[_STAMP_AT]
-        or s != f[_NEWEST]
-        and (generation >= f[_GENERATION] or _empty(src, s * f[_SECTOR]))
+        or generation >= f[_GENERATION]
+        and s != f[_NEWEST]
         or buf[6] & layout.COMPACTED
         and not cleared(buf[layout.DONE])
     ):
         # Of one that is compacted but not done the victims are still whole: what it holds must
-        # never be seen again. A torn header may come to light at any time: nothing follows it.
+        # never be seen again.
         return _RETIRED
     return _KEPT
 
