@@ -1,7 +1,7 @@
 """Python twin of c_modules/ring: goes through sectors and records on flash.
 
 `src` is what is read: a memoryview of the whole region, or a device (nor.py). A read that fails
-with OSError is like a damaged place. `f` is an array('I') of 46 numbers, named below; addresses
+with OSError is like a damaged place. `f` is an array('I') of numbers, named below; addresses
 are bytes from the start of the region. See layout.py and docs/queue-format.md for the bytes.
 """
 
