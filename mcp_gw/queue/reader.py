@@ -188,11 +188,14 @@ class Reader:
         """Address of the part that continues the loaded record, loaded; -1 if there is none."""
         f = self.f
         if f[_FLAGS] & _GOES_ON:
-            addr = self.find(f[_SEQ] + 1, f[_ADDR] + f[_SIZE])
-            # Behind a chain that was torn, its number is that of another record.
-            if f[_FLAGS] & _CONTINUES:
-                return addr
+            return self.following(f[_SEQ], f[_ADDR] + f[_SIZE])
         return -1
+
+    def following(self, seq, addr):
+        """The same behind part seq, which ends at addr."""
+        addr = self.find(seq + 1, addr)
+        # Behind a chain that was torn, its number is that of another record.
+        return addr if self.f[_FLAGS] & _CONTINUES else -1
 
     # Reading
 

@@ -193,9 +193,7 @@ class Ring(Sectors):
             behind = addr + f[_SIZE]
             more = f[_FLAGS] & _GOES_ON
             self.mark_acked(addr)
-            addr = self.find(seq + 1, behind) if more else -1
-            if not f[_FLAGS] & _CONTINUES:
-                break
+            addr = self.following(seq, behind) if more else -1
         self._busy = False
         return True
 

@@ -147,6 +147,12 @@ class Oracle:
             assert ring.count == len(found) or ring.dev.flicker
         return found
 
+    def begin(self, dev):
+        """Mount and settle: the ring."""
+        ring = self.mount(dev)
+        self.settle(ring)
+        return ring
+
     def work(self, ring, rng, steps, keep=20, largest=400):
         """A stretch of appends and acks, of the oldest and of others, filling the ring now and
         then; unless all are to be tiny, one record in 16 is large, and one ends where its sector

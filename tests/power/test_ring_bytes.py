@@ -97,8 +97,7 @@ def test_two_cuts_at_every_two_operations():
 def recover(dev, oracle, seed):
     """Mount, decide, write a little. Whether the power was cut."""
     try:
-        ring = oracle.mount(dev)
-        oracle.settle(ring)
+        ring = oracle.begin(dev)
         oracle.work(ring, Rng(seed), 2, 6, 200)
     except PowerCut:
         return True

@@ -228,8 +228,7 @@ def test_a_cut_while_a_torn_record_is_given_up():
         with failing("seed %d", base + n):
             dev = device(b"\xff" * (3 * Small.sector_size), base + n, Small)
             oracle = Oracle()
-            ring = oracle.mount(dev)
-            oracle.settle(ring)
+            ring = oracle.begin(dev)
             dev.cut(rng.below(4), nor_fault.MIXED)
             try:
                 while True:
@@ -240,7 +239,7 @@ def test_a_cut_while_a_torn_record_is_given_up():
             first = ring.torn
             dev.cut(rng.below(2), WEAKENING[rng.below(2)])
             try:
-                oracle.settle(oracle.mount(dev))
+                oracle.begin(dev)
             except PowerCut:
                 power_up(dev)
             ring = oracle.mount(dev)

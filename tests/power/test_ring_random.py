@@ -38,13 +38,12 @@ class Life:
                 self.flip()
             self.arm()
             try:
-                ring = self.oracle.mount(self.dev)
-                self.oracle.settle(ring)
+                ring = self.oracle.begin(self.dev)
                 self.oracle.work(ring, self.rng, 30, self.keep, self.largest)
             except PowerCut:
                 self.cuts += 1
         for _ in range(2):
-            self.oracle.settle(self.oracle.mount(power_up(self.dev)))
+            self.oracle.begin(power_up(self.dev))
 
     def arm(self):
         rng = self.rng
@@ -59,8 +58,7 @@ class Life:
         dev = self.dev
         # Weak bits are ones from now on.
         dev.weak = {}
-        ring = self.oracle.mount(dev)
-        self.oracle.settle(ring)
+        ring = self.oracle.begin(dev)
         # Places where nothing was lost, too: an append that was cut and has read well for a while.
         told = self.oracle.mount(dev).damaged
         parts = []

@@ -21,19 +21,18 @@ def test_cuts_in_a_row_at_one_place():
         with failing("seed %d", base + n):
             dev = device(b"\xff" * (3 * Small.sector_size), base + n, Small)
             oracle = Oracle()
-            oracle.settle(oracle.mount(dev))
+            oracle.begin(dev)
             for _ in range(6):
                 dev.cut(rng.below(5), nor_fault.MIXED, rng.below(2))
                 try:
-                    ring = oracle.mount(dev)
-                    oracle.settle(ring)
+                    ring = oracle.begin(dev)
                     while True:
                         oracle.append(ring, 20)
                 except PowerCut:
                     power_up(dev)
                 weak += dev.weak != {}
             for _ in range(3):
-                oracle.settle(oracle.mount(power_up(dev)))
+                oracle.begin(power_up(dev))
     assert weak
 
 
@@ -67,13 +66,12 @@ def test_what_was_moved_stays_dead():
                     dev.reads_zero = {addr: reads_zero}
                     dev.cut(after, nor_fault.NOTHING)
                     try:
-                        ring = oracle.mount(dev)
-                        oracle.settle(ring)
+                        ring = oracle.begin(dev)
                         oracle.work(ring, rng, 30, 12, 204)
                     except PowerCut:
                         pass
                     power_up(dev)
-                oracle.settle(oracle.mount(dev))
+                oracle.begin(dev)
 
 
 def test_weak_bits_that_read_one_way_and_then_the_other():
@@ -94,13 +92,12 @@ def test_weak_bits_that_read_one_way_and_then_the_other():
                             dev.reads_zero = dict.fromkeys(dev.weak, zeros)
                             dev.cut(after, mode)
                             try:
-                                ring = oracle.mount(dev)
-                                oracle.settle(ring)
+                                ring = oracle.begin(dev)
                                 oracle.work(ring, rng, 30, 12, 204)
                             except PowerCut:
                                 power_up(dev)
                         dev.reads_zero = dict.fromkeys(dev.weak, first)
-                        oracle.settle(oracle.mount(dev))
+                        oracle.begin(dev)
                         cases += 1
     assert cases > 1000
 
@@ -133,8 +130,7 @@ def test_a_torn_header_that_comes_to_light():
 
 def use(dev, oracle, rng):
     for _ in range(2):
-        ring = oracle.mount(dev)
-        oracle.settle(ring)
+        ring = oracle.begin(dev)
         oracle.work(ring, rng, 3, 12, 204)
         for seq in list(oracle.live)[::2]:
             oracle.ack(ring, seq)

@@ -178,8 +178,7 @@ def test_full_again_and_again():
                     for seq in list(oracle.live)[: 1 + rng.below(6)]:
                         oracle.ack(ring, seq)
                 except PowerCut:
-                    ring = oracle.mount(power_up(dev))
-                    oracle.settle(ring)
+                    ring = oracle.begin(power_up(dev))
 
 
 def test_a_ring_of_version_1_is_read_and_used_on():
