@@ -139,11 +139,6 @@ static uint32_t log2_of(uint32_t n) {
     return bits;
 }
 
-static bool empty(const ring_source_t *source, uint32_t sector) {
-    uint8_t slot[16];
-    return read_source(source, sector + RING_SECTOR_HEAD, slot, sizeof(slot)) && all(slot, sizeof(slot), 0xff);
-}
-
 int ring_survey(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t s) {
     int what = ring_header(source, s * f[RING_SECTOR], buf);
     int32_t count = wear(what, buf);
@@ -173,13 +168,10 @@ int ring_survey(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t
     if ((buf[6] & STAMP) != 0 && f[RING_STAMP_AT] < generation) {
         f[RING_STAMP_AT] = generation;
     }
-    // A header that was torn may come to light when its generation was given out again: nothing follows it.
-    bool done = (buf[6] & COMPACTED) != 0 && cleared(buf[DONE]);
-    if (generation > f[RING_GENERATION] || (generation == f[RING_GENERATION] && f[RING_DONE] == 0 &&
-                                            (done || !empty(source, s * f[RING_SECTOR])))) {
+    if (generation > f[RING_GENERATION]) {
         f[RING_GENERATION] = generation;
         f[RING_NEWEST] = s;
-        f[RING_DONE] = done;
+        f[RING_DONE] = (buf[6] & COMPACTED) != 0 && cleared(buf[DONE]);
         memcpy(f + RING_NEWEST_HEAD, buf, RING_SECTOR_HEAD);
     }
     return what;
@@ -210,8 +202,10 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
         return RING_OUT;
     }
     if (what != RING_VALID) {
-        // A header torn at some time, whose weak bits may make it valid at another.
-        return what == RING_JUNK && f[RING_NEWEST] != NO_SECTOR ? RING_RETIRED : RING_VOID;
+        // A header torn at some time, whose weak bits may make it valid at another, when something else has
+        // its generation.
+        bool torn = what == RING_JUNK || what == RING_AHEAD;
+        return torn && f[RING_NEWEST] != NO_SECTOR ? RING_RETIRED : RING_VOID;
     }
     uint32_t generation = f[RING_TO] = get32(buf + 12);
     f[RING_FROM] = get32(buf + 16);
@@ -220,8 +214,7 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
     }
     // Of a sector that is compacted but not done the victims are still whole: what it holds must never be
     // seen again.
-    bool kept = generation >= f[RING_STAMP_AT] && (generation < f[RING_GENERATION] || s == f[RING_NEWEST]) &&
-                ((buf[6] & COMPACTED) == 0 || cleared(buf[DONE]));
+    bool kept = generation >= f[RING_STAMP_AT] && ((buf[6] & COMPACTED) == 0 || cleared(buf[DONE]));
     return kept ? RING_KEPT : RING_RETIRED;
 }
 

@@ -119,6 +119,6 @@ def pack_record(buf, kind, length, seq, body_crc, key_length, flags, start, mark
     struct.pack_into("<IBB", buf, RECORD_COVERED, crc, marks, 0xFF)
 
 
-def padded(length):
+def padded(length, slot=SLOT):
     """Bytes that a record with a body of `length` bytes takes on flash, in one piece."""
-    return (HEAD + length + SLOT - 1) & -SLOT
+    return (HEAD + length + slot - 1) & -slot

@@ -151,14 +151,6 @@ class Log(Reader):
                 self._retire += (s,)
             elif what == _LEFT_OUT:
                 self.bad += 1
-        # A torn header may come to light at any time, of a generation that others have by now. As
-        # the last it would take the appends.
-        while kept and order[kept - 1] != self._last_opened:
-            first_record = self.first(order[kept - 1])
-            if not self.is_blank(first_record, first_record + 16):
-                break
-            kept -= 1
-            self._retire += (order[kept],)
         order[kept:] = self.sector_list(())
 
     def _insert(self, at, first, generation):
@@ -287,7 +279,7 @@ class Log(Reader):
         # what is decided here is decided by what was read once.
         last = self._end = None
         if f[_LAST]:
-            last = (f[_LAST], f[_LENGTH], f[_CRC], f[_SEQ], f[_FLAGS], f[_CHAIN])
+            last = (f[_LAST], f[_LENGTH], f[_CRC], f[_SEQ], f[_FLAGS], f[_CHAIN], f[_SLOT_BYTES])
         self._end = (s, f[_STOP], f[_WHY], f[_SLOT_BYTES], last)
         return True
 
@@ -343,11 +335,11 @@ class Log(Reader):
 
     def _drop_last(self):
         # The last record was not completed.
-        addr, length, _, seq, flags, chain = self._end
+        addr, length, _, seq, flags, chain, slot = self._end
         self._torn = True
         self.torn += 1
         self.tail = addr
-        self.live[self.active] -= layout.padded(length) // SLOT
+        self.live[self.active] -= layout.padded(length, slot) // SLOT
         if not flags & _GOES_ON:
             self.count -= 1
             if chain:

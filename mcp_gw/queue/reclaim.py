@@ -158,6 +158,9 @@ def compact(ring, i, n, usable):
         last = ring.next_seq - 1
     if not ring.prepare():
         raise full(ring, ring.dev.sector_size)
+    if not fill:
+        # An ack that a cut left weak was read otherwise when they were counted: mount again.
+        raise FlashError(5)
     dst = ring.open(layout.COMPACTED, first, last)
     at = ring.first(dst)
     left = fill * SLOT

@@ -11,7 +11,7 @@ from binascii import crc32
 from ..compat import const
 from ..errors import QueueFull
 from . import layout, reclaim
-from .layout import HEAD, SECTOR_HEAD, SLOT, VALID
+from .layout import AHEAD, HEAD, SECTOR_HEAD, SLOT, VALID
 from .log import BLANK_WEAR, LOST_WEAR, OUT, NotAQueue
 from .reader import FlashError
 from .sectors import Sectors
@@ -77,25 +77,15 @@ class Ring(Sectors):
             except FlashError as e:
                 error = e
                 # Mounting again closes off the place; what reads well by then counts as stored.
-                spoiled = self.active
                 self._ready()
                 addr = self.find(seq, 0)
                 if addr < 0:
-                    self._avoid(spoiled)
                     continue
                 return seq, addr
             self.count += 1
             self._busy = False
             return seq, addr
         raise error
-
-    def _avoid(self, s):
-        # The last record could not be programmed in sector s.
-        if s != self.active or s < 0:
-            return
-        self.tail = self.end
-        if self.empty(s):
-            self.leave_out(s)
 
     def _make_room(self, length):
         # Bytes of the record's body that go behind the last one, or -1. For the rest there are
@@ -217,8 +207,7 @@ class Ring(Sectors):
         if self._busy or not self._settled or self.active < 0 or self.ahead >= 0:
             return False
         self._busy = True
-        if self.prepare():
-            self.note_wear(self.ahead)
+        self.prepare()
         self._busy = False
         return self.ahead >= 0
 
@@ -238,10 +227,12 @@ class Ring(Sectors):
         """
         try:
             self.mount()
+            if self._last_opened >= 0:
+                self.settle_now()
         except NotAQueue:
             # Sectors of another format would keep this one from mounting.
             for s in range(self.dev.sectors):
-                if self.read_sector(s) == VALID:
+                if self.read_sector(s) in (VALID, AHEAD):
                     self.retire(s)
         self._busy = True
         # All sectors older than a stamp are void, so this is one step for a power cut. One that is

@@ -142,26 +142,13 @@ def survey(src, buf, f, s):
     f[_NEXT_SEQ] = max(f[_NEXT_SEQ], first, last + 1)
     if buf[6] & layout.STAMP:
         f[_STAMP_AT] = max(f[_STAMP_AT], generation)
-    # A header that was torn may come to light when its generation was given out again: nothing
-    # follows it.
-    done = buf[6] & layout.COMPACTED and cleared(buf[layout.DONE])
-    if (
-        generation > f[_GENERATION]
-        or generation == f[_GENERATION]
-        and not f[_DONE]
-        and (done or not _empty(src, s * f[_SECTOR]))
-    ):
+    if generation > f[_GENERATION]:
         f[_GENERATION] = generation
         f[_NEWEST] = s
-        f[_DONE] = 1 if done else 0
+        f[_DONE] = 1 if buf[6] & layout.COMPACTED and cleared(buf[layout.DONE]) else 0
         for i in range(8):
             f[_NEWEST_HEAD + i] = struct.unpack_from("=I", buf, 4 * i)[0]
     return what
-
-
-def _empty(src, sector):
-    slot = bytearray(16)
-    return _reader(src)(sector + layout.SECTOR_HEAD, slot) and slot == BLANK_SLOT
 
 
 def judge(src, buf, f, s):
@@ -181,20 +168,15 @@ def judge(src, buf, f, s):
         f[_AFTER] = _WEAR_OUT
         return _OUT
     if what != VALID:
-        # A header torn at some time, whose weak bits may make it valid at another.
-        return _RETIRED if what == JUNK and f[_NEWEST] != _NO_SECTOR else _VOID
+        # A header torn at some time, whose weak bits may make it valid at another, when something
+        # else has its generation.
+        return _RETIRED if what in (JUNK, AHEAD) and f[_NEWEST] != _NO_SECTOR else _VOID
     generation, first = struct.unpack_from("<II", buf, 12)
     f[_FROM] = first
     f[_TO] = generation
     if buf[6] & layout.STAMP:
         return _VOID
-    if (
-        generation < f[_STAMP_AT]
-        or generation >= f[_GENERATION]
-        and s != f[_NEWEST]
-        or buf[6] & layout.COMPACTED
-        and not cleared(buf[layout.DONE])
-    ):
+    if generation < f[_STAMP_AT] or buf[6] & layout.COMPACTED and not cleared(buf[layout.DONE]):
         # Of one that is compacted but not done the victims are still whole: what it holds must
         # never be seen again.
         return _RETIRED

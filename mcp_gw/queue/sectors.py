@@ -5,7 +5,7 @@ from binascii import crc32
 
 from ..compat import const
 from . import layout, reclaim
-from .layout import ACK, AHEAD, BLANK, HEAD, SECTOR_HEAD, SLOT, ZERO
+from .layout import ACK, BLANK, HEAD, SECTOR_HEAD, SLOT, ZERO
 from .log import BLANK_WEAR, OUT, WEAR_MOST, Log
 from .reader import FlashError
 
@@ -80,8 +80,7 @@ class Sectors(Log):
         for s in range(self.dev.sectors if self.bad else 0):
             if self.wears[s] == OUT and s not in self._outs:
                 self.bad -= 1
-                if self.erase(s):
-                    self.note_wear(s)
+                self.erase(s)
         # What was read first need not hold from here on.
         f[_NEWEST] = _NONE
         f[_DONE] = 0
@@ -203,8 +202,11 @@ class Sectors(Log):
         s = self._last_opened
         for _ in range(n):
             s = s + 1 if s + 1 < n else 0
-            # Without an active sector, the newest header is all that makes this a queue.
-            if s == self.active or self.live[s] or self.active < 0 and s == self._last_opened:
+            if s == self.active or self.live[s]:
+                continue
+            # The newest header is the last resort: should its retiring be cut, its generation
+            # would be given out again. Without an active sector it is what makes this a queue.
+            if s == self._last_opened and (best >= 0 or self.active < 0):
                 continue
             if self.wears[s] != OUT and (best < 0 or self.wears[s] < self.wears[best]):
                 best = s
@@ -270,7 +272,7 @@ class Sectors(Log):
         if wear >= BLANK_WEAR:
             wear = f[_WEAR_LOW] if wear == BLANK_WEAR else f[_WEAR_HIGH]
         wear += 1
-        if what not in (BLANK, AHEAD):
+        if what != BLANK:
             # An erase that is cut may leave the header as it was and the acks erased. What reads
             # as retired may only read so.
             self.retire(s)
@@ -288,12 +290,10 @@ class Sectors(Log):
                 if self.wears[i] != OUT:
                     self.wears[i] -= low
         self.wears[s] = max(0, min(wear - f[_WEAR_LOW], WEAR_MOST))
+        # The erase count; and no header that is torn is blank: the next start finds it.
+        wear = layout.pack_wear(f[_WEAR_LOW] + self.wears[s])
+        self.dev.program(base + 8, struct.pack("<I", wear))
         return True
-
-    def note_wear(self, s):
-        """Keep the erase count of a sector that has no header yet."""
-        wear = layout.pack_wear(self.f[_WEAR_LOW] + self.wears[s])
-        self.dev.program(s * self._size + 8, struct.pack("<I", wear))
 
     def give_up(self, s):
         """Leave sector s out: it cannot be erased or programmed. Nothing in it counts."""

@@ -7,7 +7,7 @@ import random
 import native_ring
 
 from mcp_gw.errors import QueueFull
-from mcp_gw.queue import ring
+from mcp_gw.queue import layout, ring
 from mcp_gw.queue.layout import HEAD
 from mcp_gw.queue.nor_fault import FaultNor, Rng
 from mcp_gw.queue.nor_kept import RamNor
@@ -211,7 +211,43 @@ class FastRng(Rng):
         return total
 
 
+class Watched(FaultNor):
+    """Fails when a generation is given out that another header has, or can come to have: by its
+    weak bits, and one more that flips."""
+
+    def __init__(self, inner, seed=0):
+        super().__init__(inner, seed)
+        self.headers = {}
+        for s in range(inner.sectors):
+            self._remember(s, inner.image[s * inner.sector_size :][: layout.DONE])
+
+    def _remember(self, s, data):
+        if data[:3] == layout.MAGIC:
+            self.headers[s] = bytes(data[: layout.DONE])
+
+    def _program_page(self, addr, data):
+        s = addr // self.sector_size
+        if addr % self.sector_size == 0 and data[:3] == layout.MAGIC:
+            if data[: layout.DONE] != self.headers.get(s):
+                for other, head in self.headers.items():
+                    if other != s and head[12:16] == data[12:16]:
+                        assert not self._can_be(other, head), "a generation is given out twice"
+            self._remember(s, data)
+        super()._program_page(addr, data)
+
+    def _can_be(self, s, head):
+        at = s * self.sector_size
+        most = self.inner.image[at : at + layout.SECTOR_HEAD]
+        least = [byte & ~self.weak.get(at + i, 0) for i, byte in enumerate(most)]
+        wrong = sum(
+            (want & ~high | low & ~want).bit_count()
+            for want, low, high in zip(head, least, most, strict=False)
+        )
+        kept = layout.cleared(least[layout.KEPT])
+        return wrong <= 1 and (kept or not layout.cleared(most[layout.GONE]))
+
+
 def device(image, seed, kind=RamNor):
-    dev = FaultNor(kind(len(image) // kind.sector_size, image), seed)
+    dev = Watched(kind(len(image) // kind.sector_size, image), seed)
     dev.rng = FastRng(seed)
     return dev

@@ -269,7 +269,7 @@ def test_a_format_that_is_cut():
             ring.idle()
             oracle.work(ring, rng, 1, 1, 204)
         image = bytes(ring.dev.inner.image)
-        for at in range(6):
+        for at in range(14):
             with failing("seed %d, operation %d", base + n, at):
                 dev = device(image, base + n, Small)
                 dev.cut(at, nor_fault.MODES[rng.below(6)])

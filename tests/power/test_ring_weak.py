@@ -4,7 +4,6 @@ only read."""
 import contextlib
 
 import soak
-from mcpgw.queue import fields
 from ring_oracle import Oracle, Ring, Small, device, power_up
 from test_ring_cuts import WEAKENING, cut_in, failing, recorded
 
@@ -100,40 +99,6 @@ def test_weak_bits_that_read_one_way_and_then_the_other():
                         oracle.begin(dev)
                         cases += 1
     assert cases > 1000
-
-
-def test_a_torn_header_that_comes_to_light():
-    """All of its bits were weak and read as blank; by now others of its generation are in use."""
-    runs = [(65, 20, 100), (353, 20, 100)]  # where two of a generation would lose records
-    base = soak.seed("torn headers")
-    runs += [(base + run, 6 + run % 12, 100 + run % 3 * 60) for run in range(soak.count(0, 100))]
-    size = Small.sector_size
-    cases = 0
-    for seed, keep, largest in runs:
-        for image, oracle, _, _ in recorded(5, seed, keep, largest, 2, Small):
-            heads = [fields.sector_head(image[s : s + 32]) for s in range(0, 5 * size, size)]
-            true = [head for head in heads if head.what == "valid" and not head.flags]
-            newest = max(head.generation for head in heads)
-            for torn in range(5):
-                for head in true:
-                    if heads[torn].what == "valid" or head.generation == newest:
-                        continue
-                    flash = bytearray(image)
-                    flash[torn * size : torn * size + size] = b"\xff" * size
-                    at = memoryview(flash)[torn * size :]
-                    layout.pack_sector(at, size, 0, 3, head.generation, head.first, 0)
-                    with failing("run %d, sector %d", seed, torn):
-                        use(device(bytes(flash), 1, Small), oracle.copy(), Rng(seed))
-                    cases += 1
-    assert cases > 100
-
-
-def use(dev, oracle, rng):
-    for _ in range(2):
-        ring = oracle.begin(dev)
-        oracle.work(ring, rng, 3, 12, 204)
-        for seq in list(oracle.live)[::2]:
-            oracle.ack(ring, seq)
 
 
 def test_a_torn_chain_that_comes_back_takes_no_other_record():

@@ -174,7 +174,8 @@ def test_full_again_and_again():
                 try:
                     while oracle.append(ring, rng.below(300)):
                         pass
-                    assert ring.free < ring.capacity // 4
+                    # Records of up to a third of a sector leave as much of each free.
+                    assert ring.free < ring.capacity // 3
                     for seq in list(oracle.live)[: 1 + rng.below(6)]:
                         oracle.ack(ring, seq)
                 except PowerCut:

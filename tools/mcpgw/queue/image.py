@@ -155,16 +155,9 @@ class Image:
         self._assemble()
 
     def _newest(self):
-        """The valid header of the highest generation; of two, the compacted one that is done, or
-        else the one that something follows."""
-
-        def rank(s):
-            head = self.heads[s]
-            done = head.flags & fields.COMPACTED and fields.cleared(head.done)
-            return head.generation, done, not self._blank_at(s * SECTOR + SECTOR_HEAD)
-
-        valid = [s for s, head in enumerate(self.heads) if head.what == "valid"]
-        return self.heads[max(valid, key=rank)]
+        """The valid header of the highest generation."""
+        valid = [head for head in self.heads if head.what == "valid"]
+        return max(valid, key=lambda head: head.generation)
 
     def _data_sectors(self, newest):
         """Sectors with records, in order. Tells what is wrong with headers."""
@@ -188,10 +181,6 @@ class Image:
             elif head.flags & fields.STAMP:
                 if head.generation < stamp:
                     self._find(at, MENDED, "a stamp older than the newest")
-            elif head is not newest and (
-                head.generation == newest.generation or self._blank_at(at + SECTOR_HEAD)
-            ):
-                self._find(at, MENDED, "power failed as this header was written; void")
             elif head.flags & fields.COMPACTED and not fields.cleared(head.done):
                 self._find(
                     at,
