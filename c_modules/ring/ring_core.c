@@ -209,6 +209,10 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
     }
     uint32_t generation = f[RING_TO] = get32(buf + 12);
     f[RING_FROM] = get32(buf + 16);
+    if (generation >= f[RING_GENERATION] && s != f[RING_NEWEST]) {
+        // At the first look it read otherwise.
+        return RING_RETIRED;
+    }
     if ((buf[6] & STAMP) != 0) {
         return RING_VOID;
     }

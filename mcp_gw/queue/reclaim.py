@@ -183,7 +183,9 @@ def compact(ring, i, n, usable):
         # settles it.
         raise FlashError(5)
     ring.flush()
-    ring.dev.program(dst * ring.dev.sector_size + layout.DONE, b"\0")
+    ring.start(dst * ring.dev.sector_size + layout.DONE)
+    ring.put(b"\0")
+    ring.flush()
     # From here on the copies are the records.
     for s in order[i : i + whole]:
         ring.retire(s)

@@ -174,6 +174,9 @@ def judge(src, buf, f, s):
     generation, first = struct.unpack_from("<II", buf, 12)
     f[_FROM] = first
     f[_TO] = generation
+    if generation >= f[_GENERATION] and s != f[_NEWEST]:
+        # At the first look it read otherwise.
+        return _RETIRED
     if buf[6] & layout.STAMP:
         return _VOID
     if generation < f[_STAMP_AT] or buf[6] & layout.COMPACTED and not cleared(buf[layout.DONE]):

@@ -52,7 +52,9 @@ class Sectors(Log):
             self._last_opened = 0
             self.put(self._stamp(1))
             self.flush()
-        elif f[_DONE] or self.tail == self.active * self._size + SECTOR_HEAD or self.active < 0:
+        elif newest not in self._retire and (
+            f[_DONE] or self.active < 0 or self.tail == self.first(self.active)
+        ):
             # As it was read then.
             self._core.judge(self.src, self.head, f, newest)
             self.dev.program(newest * self._size, memoryview(self.head)[: layout.DONE])

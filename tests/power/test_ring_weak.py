@@ -9,6 +9,7 @@ from test_ring_cuts import WEAKENING, cut_in, failing, recorded
 
 from mcp_gw.queue import layout, nor_fault
 from mcp_gw.queue.nor_fault import PowerCut, Rng
+from mcp_gw.queue.reader import FlashError
 
 
 def test_cuts_in_a_row_at_one_place():
@@ -99,6 +100,61 @@ def test_weak_bits_that_read_one_way_and_then_the_other():
                         oracle.begin(dev)
                         cases += 1
     assert cases > 1000
+
+
+def test_the_newest_header_is_erased_last():
+    """Should its retiring be cut, its generation would be given out again."""
+    cases = 0
+    for image, _, _, _ in recorded(4, 1, 12, 204, 6, Small):
+        ring = Ring(Small(4, image))
+        ring.mount()
+        newest = ring._last_opened
+        if newest == ring.active or newest not in list(ring.order):
+            continue
+        # What a compaction moved there, before a cut, is all acked.
+        for handle in [handle for handle, _, _, _ in ring.records()]:
+            if handle[1] // Small.sector_size == newest:
+                ring.ack(handle)
+        if newest not in list(ring.order):
+            assert ring.pick() != newest
+            cases += 1
+    assert cases > 10
+
+
+def test_an_ack_that_reads_done_when_its_record_is_to_be_moved():
+    """Nothing is left to move, and nothing may be taken for moved."""
+    lives = 0
+    for seed in range(soak.count(300, 5000)):
+        dev = device(b"\xff" * (3 * Small.sector_size), seed, Small)
+        oracle = Oracle()
+        ring = oracle.begin(dev)
+        # The oldest sector is full of live records; of the last one all are acked but one.
+        while len(ring.order) < 2:
+            oracle.append(ring, 100)
+        for handle, _, _, _ in list(ring.records()):
+            if handle[1] // Small.sector_size == ring.active and handle[0] in oracle.live:
+                oracle.ack(ring, handle[0])
+        while ring.end - ring.tail > 400:
+            oracle.append(ring, 100)
+            oracle.ack(ring, list(oracle.live)[-1])
+        oracle.append(ring, 60)
+        dev.cut(0, nor_fault.MIXED)
+        with contextlib.suppress(PowerCut):
+            oracle.ack(ring, list(oracle.live)[-1])
+        if not dev.weak:
+            continue
+        lives += 1
+        power_up(dev).flicker = True
+        ring = Ring(dev)
+        ring.mount()
+        ring.settle()
+        for _ in range(3):
+            with contextlib.suppress(FlashError):
+                oracle.append(ring, 700)
+        power_up(dev).flicker = False
+        dev.weak = {}
+        oracle.mount(dev)
+    assert lives > 100
 
 
 def test_a_torn_chain_that_comes_back_takes_no_other_record():

@@ -8,7 +8,7 @@ import soak
 from ring_oracle import Oracle, Ring, Small, device, power_up
 from test_ring_cuts import failing
 
-from mcp_gw.queue import nor_fault
+from mcp_gw.queue import layout, nor_fault
 from mcp_gw.queue.nor_fault import PowerCut, Rng
 from mcp_gw.queue.nor_kept import RamNor
 from mcp_gw.queue.reader import FlashError
@@ -55,6 +55,37 @@ def test_sectors_that_wear_out_are_left_out(value):
 
 def worn(dev, s):
     return any(at // dev.sector_size == s for at in dev.stuck)
+
+
+def used(dev, seed, appends=60):
+    """A ring after so many small records, each acked before the next; FlashErrors are failures."""
+    ring = Oracle().mount(dev)
+    for i in range(appends):
+        assert ring.ack(ring.append(1, b"%d" % i, [bytes(40 + seed)]))
+    return ring
+
+
+def test_a_byte_that_cannot_be_programmed():
+    """In a sector's header, or where its first record goes: that sector is left out, once, and no
+    sound one with it."""
+    for at in (0, 15, 24, 32, 36, 40):
+        for seed in range(0, 60, 7):
+            dev = blank(4, seed)
+            dev.stuck[2 * SIZE + at] = (0xFF, 0xFF)
+            with failing("byte %d, seed %d", at, seed):
+                ring = used(dev, seed)
+                assert (ring.bad, ring.capacity) == (1, 2 * (SIZE - 32))
+
+
+def test_a_done_byte_that_cannot_be_programmed():
+    """What was compacted into the sector is still whole where it was."""
+    for seed in range(soak.count(60, 1000)):
+        dev = blank(4, seed)
+        dev.stuck[seed % 4 * SIZE + layout.DONE] = (0xFF, 0xFF)
+        oracle = Oracle()
+        with failing("seed %d", seed):
+            for _ in range(12):
+                oracle.work(oracle.mount(dev), Rng(seed), 10, 8 + seed % 8, 200)
 
 
 def test_a_sector_that_cannot_be_erased_is_counted_and_the_rest_goes_on():
@@ -205,3 +236,16 @@ def test_a_ring_of_version_1_is_read_and_used_on():
             ring.mount()
         assert [(k, kind, ring.payload(h)) for h, kind, k, _ in ring.records()] == want
     assert {dev.image[s * 4096 + 3] for s in ring.order} == {2}
+
+
+def test_a_torn_record_of_version_1_takes_no_room():
+    image = bytearray(zlib.decompress((Path(__file__).parent / "ring_v1.bin").read_bytes()))
+    ring = Ring(RamNor(4, bytes(image)))
+    ring.mount()
+    _, last = [handle for handle, _, _, _ in ring.records()][-1]
+    ring = Ring(RamNor(4, bytes(image[: last + 40]) + bytes(1) + bytes(image[last + 41 :])))
+    ring.mount()
+    assert ring.torn == 1
+    for handle, _, _, _ in list(ring.records()):
+        assert ring.ack(handle)
+    assert not any(ring.live) and ring.free == ring.capacity
