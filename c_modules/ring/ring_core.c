@@ -201,17 +201,13 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
         f[RING_AFTER] = WEAR_OUT;
         return RING_OUT;
     }
-    if (what != RING_VALID) {
-        // A header torn at some time, whose weak bits may make it valid at another, when something else has
-        // its generation.
-        bool torn = what == RING_JUNK || what == RING_AHEAD;
-        return torn && f[RING_NEWEST] != NO_SECTOR ? RING_RETIRED : RING_VOID;
-    }
     uint32_t generation = f[RING_TO] = get32(buf + 12);
     f[RING_FROM] = get32(buf + 16);
-    if (generation >= f[RING_GENERATION] && s != f[RING_NEWEST]) {
-        // At the first look it read otherwise.
-        return RING_RETIRED;
+    if (what != RING_VALID || (generation >= f[RING_GENERATION] && s != f[RING_NEWEST])) {
+        // A header torn at some time, whose weak bits may make it valid at another, when something else has
+        // its generation; or as early as at the second look.
+        bool leave = what == RING_BLANK || what == RING_ZERO || f[RING_NEWEST] == NO_SECTOR;
+        return leave ? RING_VOID : RING_RETIRED;
     }
     if ((buf[6] & STAMP) != 0) {
         return RING_VOID;

@@ -167,16 +167,13 @@ def judge(src, buf, f, s):
     if what == SUSPECT:
         f[_AFTER] = _WEAR_OUT
         return _OUT
-    if what != VALID:
-        # A header torn at some time, whose weak bits may make it valid at another, when something
-        # else has its generation.
-        return _RETIRED if what in (JUNK, AHEAD) and f[_NEWEST] != _NO_SECTOR else _VOID
     generation, first = struct.unpack_from("<II", buf, 12)
     f[_FROM] = first
     f[_TO] = generation
-    if generation >= f[_GENERATION] and s != f[_NEWEST]:
-        # At the first look it read otherwise.
-        return _RETIRED
+    if what != VALID or generation >= f[_GENERATION] and s != f[_NEWEST]:
+        # A header torn at some time, whose weak bits may make it valid at another, when something
+        # else has its generation; or as early as at the second look.
+        return _VOID if what in (BLANK, ZERO) or f[_NEWEST] == _NO_SECTOR else _RETIRED
     if buf[6] & layout.STAMP:
         return _VOID
     if generation < f[_STAMP_AT] or buf[6] & layout.COMPACTED and not cleared(buf[layout.DONE]):

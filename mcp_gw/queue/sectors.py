@@ -55,12 +55,14 @@ class Sectors(Log):
         elif newest not in self._retire and (
             f[_DONE] or self.active < 0 or self.tail == self.first(self.active)
         ):
-            # As it was read then.
-            self._core.judge(self.src, self.head, f, newest)
-            self.dev.program(newest * self._size, memoryview(self.head)[: layout.DONE])
+            if f[_DONE]:
+                self.program_mark(newest * self._size + layout.DONE)
+            else:
+                # As it was read then.
+                self._core.judge(self.src, self.head, f, newest)
+                self.dev.program(newest * self._size, memoryview(self.head)[: layout.DONE])
             self.dev.program(newest * self._size + layout.KEPT, b"\0")
         if f[_DONE]:
-            self.dev.program(newest * self._size + layout.DONE, b"\0")
             moved = struct.unpack_from("<II", f, 4 * _NEWEST_HEAD + 16)
             # All of them: one whose ack was cut may read as acked, and not once the next sector is
             # opened.
@@ -323,16 +325,20 @@ class Sectors(Log):
         self.order = self.order[:i] + self.order[i + 1 :]
         self.epoch += 1
 
+    def program_mark(self, addr):
+        """Program a mark byte to 0; FlashError if it does not count as programmed then."""
+        self.dev.program(addr, b"\0")
+        back = self._view[:1]
+        self.dev.read(addr, back)
+        if not layout.cleared(back[0]):
+            raise FlashError(5)
+
     def mark_acked(self, addr):
         """Ack the record that is loaded."""
         f = self.f
         size = f[_SIZE]
         whole = not f[_FLAGS] & _CONTINUES
-        self.dev.program(addr + ACK, b"\0")
-        back = self._view[:1]
-        self.dev.read(addr + ACK, back)
-        if not layout.cleared(back[0]):
-            raise FlashError(5)
+        self.program_mark(addr + ACK)
         s = addr // self._size
         self.live[s] -= min(self.live[s], size // SLOT)
         if whole:
