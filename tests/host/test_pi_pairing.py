@@ -23,7 +23,9 @@ def clock():
 @pytest.fixture
 def codes(tmp_path, clock):
     store = Store(tmp_path / "pi.sqlite")
-    yield Pairing(store, clock)
+    codes = Pairing(store, clock)
+    codes.store = store
+    yield codes
     store.close()
 
 
@@ -50,6 +52,28 @@ def test_again_by_the_same_board_until_it_has_its_token(codes):
     codes.take(code, "b1", "10.0.0.1")
     codes.confirm("b1")
     assert "used already" in refused(codes, code, "b1")
+
+
+def test_a_code_for_any_board_is_not_for_one_that_is_known(codes):
+    """Who has a code must not come in under the id of another board."""
+    codes.store.put_board("kiln", "b1", {})
+    for code in (codes.new(), codes.new("north")):
+        why = refused(codes, code)
+        assert "paired already, as kiln" in why and "mcpgw pi code --name kiln" in why
+    assert codes.locked_s("10.0.0.1") == 0  # it was not guessed
+    # The code is still good for the board that it is for.
+    assert codes.take(code, "b2", "10.0.0.2") == "north"
+    assert codes.take(codes.new("kiln"), "b1", "10.0.0.1") == "kiln"
+    codes.store.remove_board("kiln")
+    assert codes.take(codes.new(), "b1", "10.0.0.1") == ""
+
+
+def test_a_board_that_shows_its_code_again_is_known_by_then(codes):
+    code = codes.new()
+    codes.take(code, "b1", "10.0.0.1")
+    codes.store.put_board("kiln", "b1", {})
+    assert codes.take(code, "b1", "10.0.0.1") == ""
+    assert "paired already" in refused(codes, codes.new())
 
 
 def test_as_it_is_typed(codes):

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 import time
 
 from .. import UserError
@@ -50,6 +51,8 @@ class DialIn:
         self._log = log
         self._server = None
         self.strangers = set()
+        # Between a look at who is known and the row of who is new, nobody else comes in.
+        self._pairs = threading.Lock()
         self._greetings = asyncio.Semaphore(4)  # a code costs tens of ms of a processor
 
     async def listen(self):
@@ -124,11 +127,12 @@ class DialIn:
                     self._pairing.confirm(identity)
                     return name, None
             raise PairingError("its token is not known here: pair it again, mcpgw pi code")
-        meant = self._pairing.take(hello["code"], identity, address)
-        if meant and meant in self._store.clients():
-            raise PairingError(f"a client is called {meant} by now: make another code")
-        name = self._name_for(meant or hello["name"], identity, bool(meant))
-        return name, self._store.add_token(name, BOARD, replace=True)
+        with self._pairs:
+            meant = self._pairing.take(hello["code"], identity, address)
+            if meant and meant in self._store.clients():
+                raise PairingError(f"a client is called {meant} by now: make another code")
+            name = self._name_for(meant or hello["name"], identity, bool(meant))
+            return name, self._store.add_token(name, BOARD, replace=True)
 
 
 class Connection(asyncio.Protocol):

@@ -82,15 +82,23 @@ class Pairing:
         """Use a code up for the board `identity`; returns the name (str) that it was made for, or
         "". Takes some tens of ms. Raises PairingError.
 
-        A board that showed it and may not have got its token may show it again, see confirm().
+        A board that showed it and may not have got its token may show it again, see confirm(). One
+        that is known already takes a code that was made for its name, and no other: who has a
+        code for just any board must not come in its place.
         """
         with self._lock:
             now = self._clock()
             wait = self.locked_s(address)
             if wait:
                 raise PairingError("too many wrong pairing codes; wait", wait)
-            number, name, why = self._look(_plain(code), identity, now)
+            number, name, why, again = self._look(_plain(code), identity, now)
             if why is None:
+                known = None if again else self._store.board_of(identity)
+                if known not in (None, name):
+                    raise PairingError(
+                        f"a board of this id is paired already, as {known}: make a code for it,"
+                        f" mcpgw pi code --name {known}, or mcpgw pi forget {known} first"
+                    )
                 self._store.write("UPDATE pairing SET used=? WHERE number=?", identity, number)
                 self._wrong.pop(address, None)
                 return name
@@ -113,7 +121,8 @@ class Pairing:
         return int(left) + 1
 
     def _look(self, code, identity, now):
-        """(number, name, None) of the code, or (None, None, why it is none)."""
+        """(number, name, why it is not good or None, whether this board has used it before) of the
+        code."""
         found = None
         for row in self._store.rows(
             "SELECT number, salt, digest, name, until, tries, used FROM pairing"
@@ -127,16 +136,18 @@ class Pairing:
                 now,
                 MAX_TRIES,
             )
-            return None, None, "wrong pairing code: look at what mcpgw pi code has printed"
+            why = "wrong pairing code: look at what mcpgw pi code has printed"
+            return None, None, why, False
         number, _, _, name, until, tries, used = found
         if used not in ("", identity):
-            return None, None, "this pairing code was used already: make another, mcpgw pi code"
-        if until < now:
-            return None, None, "this pairing code has expired: make another, mcpgw pi code"
-        if tries >= MAX_TRIES:
+            why = "this pairing code was used already: make another, mcpgw pi code"
+        elif until < now:
+            why = "this pairing code has expired: make another, mcpgw pi code"
+        elif tries >= MAX_TRIES:
             why = "this pairing code is void, wrong ones were tried: make another, mcpgw pi code"
-            return None, None, why
-        return number, name, None
+        else:
+            why = None
+        return number, name, why, used == identity
 
     def _failed(self, address, now):
         if len(self._wrong) >= _MAX_ADDRESSES:
