@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 from mcpgw.pi import pairing
-from mcpgw.pi.pairing import LOCK_AFTER, LOCK_S, MAX_TRIES, Pairing, PairingError
+from mcpgw.pi.pairing import LOCK_AFTER, LOCK_S, WRONG_S, Pairing, PairingError
 from mcpgw.pi.store import Store
 
 
@@ -23,8 +23,9 @@ def clock():
 @pytest.fixture
 def codes(tmp_path, clock):
     store = Store(tmp_path / "pi.sqlite")
-    codes = Pairing(store, clock)
-    codes.store = store
+    rests = []
+    codes = Pairing(store, clock, rests.append)
+    codes.store, codes.rests = store, rests
     yield codes
     store.close()
 
@@ -87,13 +88,24 @@ def test_expired(codes, clock):
     assert "has expired" in refused(codes, code)
 
 
-def test_a_few_wrong_ones_and_a_code_is_void(codes):
+def test_wrong_ones_void_no_code_and_cost_time(codes):
+    """Whoever guesses, from however many addresses, is slowed; the code stays good."""
     code = codes.new()
-    for i in range(MAX_TRIES):
+    for i in range(50):
         assert "wrong pairing code" in refused(codes, "2222-2222", address=f"10.0.0.{i}")
-    assert "is void" in refused(codes, code, address="10.0.1.1")
-    # A new one is good.
-    assert codes.take(codes.new(), "b1", "10.0.1.2") == ""
+    assert codes.rests == [WRONG_S] * 50
+    assert codes.take(code, "b1", "10.0.1.1") == ""
+    assert codes.rests == [WRONG_S] * 50
+
+
+def test_what_guessing_comes_to():
+    """The arithmetic of docs/pi-boards.md."""
+    tries_per_s = 1 / WRONG_S
+    all_codes = len(pairing._CHARS) ** pairing._LENGTH
+    assert all_codes > 6.5e11
+    assert tries_per_s * pairing.CODE_TTL_S / all_codes < 1e-8
+    # All codes that may be open, for as long as `mcpgw pi code --minutes` lets them.
+    assert tries_per_s * 3600 * pairing.MAX_CODES / all_codes < 1e-6
 
 
 def test_an_address_that_guesses_is_locked_out(codes, clock):
@@ -129,5 +141,5 @@ def test_codes_and_addresses_are_counted(codes, tmp_path, monkeypatch):
 def test_nothing_kept_is_the_code(codes, tmp_path):
     code = codes.new()
     with sqlite3.connect(tmp_path / "pi.sqlite") as db:
-        kept = repr(db.execute("SELECT * FROM pairing").fetchall())
+        kept = repr(db.execute("SELECT * FROM codes").fetchall())
     assert code not in kept and code.replace("-", "") not in kept

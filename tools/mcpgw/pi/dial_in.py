@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import ssl
-import threading
 import time
 
 from .. import UserError
@@ -51,9 +50,10 @@ class DialIn:
         self._log = log
         self._server = None
         self.strangers = set()
-        # Between a look at who is known and the row of who is new, nobody else comes in.
-        self._pairs = threading.Lock()
-        self._greetings = asyncio.Semaphore(4)  # a code costs tens of ms of a processor
+        # One code after the other: each costs tens of ms of a processor, a wrong one its pause;
+        # and between a look at who is known and the row of who is new nobody else shows one.
+        self._codes = asyncio.Lock()
+        self._tokens = asyncio.Semaphore(4)
 
     async def listen(self):
         """Begin. Raises UserError."""
@@ -94,8 +94,8 @@ class DialIn:
         hello = None
         try:
             hello = _read(line)
-            async with self._greetings:
-                name, token = await asyncio.to_thread(self._check, hello, connection.address)
+            async with self._tokens if "token" in hello else self._codes:
+                name, token = await _whole(self._check, hello, connection.address)
         except (PairingError, StoreError) as e:
             answer["error"] = str(e)
             if isinstance(e, StoreError):
@@ -127,12 +127,11 @@ class DialIn:
                     self._pairing.confirm(identity)
                     return name, None
             raise PairingError("its token is not known here: pair it again, mcpgw pi code")
-        with self._pairs:
-            meant = self._pairing.take(hello["code"], identity, address)
-            if meant and meant in self._store.clients():
-                raise PairingError(f"a client is called {meant} by now: make another code")
-            name = self._name_for(meant or hello["name"], identity, bool(meant))
-            return name, self._store.add_token(name, BOARD, replace=True)
+        meant = self._pairing.take(hello["code"], identity, address)
+        if meant and meant in self._store.clients():
+            raise PairingError(f"a client is called {meant} by now: make another code")
+        name = self._name_for(meant or hello["name"], identity, bool(meant))
+        return name, self._store.add_token(name, BOARD, replace=True)
 
 
 class Connection(asyncio.Protocol):
@@ -255,6 +254,17 @@ class Connection(asyncio.Protocol):
     def cut(self):
         """Close now."""
         self._transport.abort()
+
+
+async def _whole(function, *args):
+    """asyncio.to_thread() that ends with the thread, also when it is cancelled: who hangs up gives
+    its turn to nobody before it is over."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.gather(work, return_exceptions=True)
+        raise
 
 
 def _read(line):
