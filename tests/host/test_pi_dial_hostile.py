@@ -98,6 +98,8 @@ LINES = {
     "a name that is none": b'{"mcp-gw":1,"name":7,"id":"b","token":"t"}\n',
     "neither token nor code": b'{"mcp-gw":1,"name":"a","id":"b"}\n',
     "a token of another type": b'{"mcp-gw":1,"name":"a","id":"b","token":["t"]}\n',
+    "a token of another type beside a code": json.dumps(dict(GOOD, token=7, code="22")).encode()
+    + b"\n",
     "a code that is long": json.dumps(dict(GOOD, code="A" * 900)).encode() + b"\n",
     "control characters": b'{"mcp-gw":1,"name":"\\u001b[2J\\n","id":"b","token":"t"}\n',
     "not UTF-8": b'{"mcp-gw":1,"name":"\xff\xfe","id":"b","token":"t"}\n',

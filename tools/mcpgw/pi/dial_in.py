@@ -268,7 +268,8 @@ async def _whole(function, *args):
 
 
 def _read(line):
-    """What a board's first line says (dict). Raises PairingError."""
+    """What a board's first line says: dict of name, id, and token or code. Raises
+    PairingError."""
     try:
         hello = json.loads(line)
     except (ValueError, RecursionError):
@@ -283,10 +284,9 @@ def _read(line):
     name, identity = hello.get("name"), hello.get("id")
     if not isinstance(name, str) or not isinstance(identity, str) or not _ID.fullmatch(identity):
         raise PairingError("its first line lacks name or id")
-    hello["name"] = _shown(name)
     for field in ("token", "code"):
         if isinstance(hello.get(field), str) and hello[field].isascii():
-            return hello
+            return {"name": _shown(name), "id": identity, field: hello[field]}
     raise PairingError("its first line has no token and no pairing code")
 
 
