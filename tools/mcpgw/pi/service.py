@@ -181,6 +181,8 @@ class Service:
                 if said is None:
                     self.log.info(str(e))
                 said = str(e)
+            # Each time, also those that were let in while it was not known yet.
+            self.asgi.end_streams(self.guard.holds)
 
 
 def bound(host, port):
