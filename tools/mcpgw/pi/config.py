@@ -100,6 +100,7 @@ class Config:
     calls: int = 32  # keyed calls of boards under way at once
     calls_per_board: int = 8
     batch: int = 32  # calls in one batch of a board
+    outcomes_mb: int = 256  # of outcomes of keyed calls that are kept for one board
     wait_s: float = 20.0  # how long a batch is worked on before it is answered
     settings: dict = field(default_factory=dict)
     routing: dict = field(default_factory=dict)  # options of Gateway.routing()
@@ -140,6 +141,7 @@ def from_table(root, file, environment=os.environ):
     config.calls = pi.integer("calls", config.calls, 1, 1024)
     config.calls_per_board = pi.integer("calls_per_board", config.calls_per_board, 1, 1024)
     config.batch = pi.integer("batch", config.batch, 1, 256)
+    config.outcomes_mb = pi.integer("outcomes_mb", config.outcomes_mb, 1, 1 << 20)
     config.wait_s = pi.number("wait_s", config.wait_s, 1, 600)
     config.settings = _settings(pi.table("settings"))
     config.routing = pi.checked("routing", rules.checked)

@@ -52,7 +52,7 @@ class Service:
         self.store = Store(config.store)
         self.gateway = PiGateway(config, __version__, log)
         try:
-            keys = KeyStore(config.store)
+            keys = KeyStore(config.store, share=config.outcomes_mb << 20)
             keys.alone()
         except Exception as e:
             raise explained(config.store, e) from e
