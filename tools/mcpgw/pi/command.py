@@ -64,6 +64,9 @@ def pi(
         found.port = port
     if check:
         check_rest(found)
+        for at, why in configuration.unknown_places(found):
+            name = ".".join(("pi.routing", *at))
+            print(f"{name}: {why}. A board that comes by itself may be called so.")
         print(f"{found.file} is good: {_summary(found)}")
         return
     stream = sys.stderr if log == "-" else open(log, "a", encoding="utf-8")  # noqa: SIM115
