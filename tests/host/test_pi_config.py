@@ -171,7 +171,8 @@ def test_bad_ones_on_the_command_line(tmp_path):
     for command in (("pi", "--check", "--config", file), ("config", "check", file)):
         assert f"{file}:2: model.url: must begin" in mcpgw(*command, check=False).stderr
     file.write_text('[servers.office]\nurl = "http://localhost/mcp"\n')
-    assert "is good: edge at 127.0.0.1" in mcpgw("pi", "--check", "--config", file)
+    told = mcpgw("pi", "--check", "--config", file)
+    assert "is good: edge at 127.0.0.1" in told and "1 server, 0 boards named" in told
 
 
 def test_places_that_may_still_come(tmp_path):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import UserError
+from ..words import counted
 from . import boards_command
 from . import config as configuration
 
@@ -238,8 +239,8 @@ def _service(log):
 
 def _summary(found):
     return (
-        f"{found.name} at {found.host} port {found.port}, {len(found.servers)} servers,"
-        f" {len(found.boards)} boards named"
+        f"{found.name} at {found.host} port {found.port}, {counted(len(found.servers), 'server')},"
+        f" {counted(len(found.boards), 'board')} named"
     )
 
 
