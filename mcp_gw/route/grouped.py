@@ -44,6 +44,13 @@ class Grouped(Router):
         if lead:
             self._queueable[upstream.name] = self._queueable[lead]
 
+    def absent(self, upstream):
+        # One of them is enough, and one that was not listed yet may have it.
+        found = Router.absent(self, upstream)
+        for mate in self.mates(upstream):
+            found = found & Router.absent(self, mate)
+        return found
+
     async def refresh(self, upstream):
         before = self.offers.get(upstream.name, ())
         self._fresh[upstream.name] = now = {}

@@ -164,7 +164,9 @@ class Hub:
         gateway = self._gateway
         try:
             if kind == "tools":
+                before = self.router.absent(upstream)
                 changed, left_out = await self.router.refresh(upstream)
+                self._tell_absent(upstream, before)
             else:
                 changed, left_out = await self.others.refresh(upstream, kind)
                 if kind == "resources":
@@ -182,6 +184,14 @@ class Hub:
         if changed:
             getattr(gateway, kind + "_changed")()
         return True
+
+    def _tell_absent(self, upstream, before):
+        """Say which tools are queueable and not there. before: those of which it was said."""
+        for name in self.router.absent(upstream):
+            if name not in before:
+                told = "%s: it has no tool %s, which is queueable here: calls that wait for it"
+                told %= (upstream.same_as or upstream.name, name)
+                self._gateway.log(told + " fail, unless it comes\n")
 
     def get_prompt(self, request, port, buf):
         """Pass on a prompts/get of a prompt that the gateway has not; False: nobody has it."""

@@ -33,6 +33,7 @@ class Router:
         self._max_tools = max_tools
         self._max_bytes = max_bytes
         self._queueable = {}  # upstream's name -> {tool's name: seconds, or a Queueable}
+        self._absent = {}  # upstream's name -> set of those that its last list had not
         self.queue = False  # whether there is one
         self._routes = {}  # exposed name -> Route
         self._listed = []  # (number, descriptor as JSON bytes, exposed name, upstream), in order
@@ -95,12 +96,17 @@ class Router:
         room = self._max_bytes - sum(len(row[1]) for row in others)
         count = self._max_tools - len(others)
 
+        declared = self._queueable[upstream.name]
+        absent = set(declared)
+
         def on_tool(raw):
             nonlocal room, left_out
             raw = one_line(bytes(raw))
             if not _well_formed(raw):
                 left_out += 1
                 return
+            if absent:
+                absent.discard(_plain(member(raw, b"name")))
             found = self._take(upstream, raw, routes)
             if found is None:
                 return
@@ -121,6 +127,7 @@ class Router:
             await upstream.tools(on_tool)
         finally:
             self.listing = max(0, self.listing - 1)
+        self._absent[upstream.name] = absent
         # Others may have been listed meanwhile.
         others = [row for row in self._listed if row[3] is not upstream]
         room = self._max_bytes - sum(len(row[1]) for row in others)
@@ -133,13 +140,16 @@ class Router:
         left_out += found - len(rows)
         routes = {row[2]: routes[row[2]] for row in rows}
         changed = rows != [row for row in self._listed if row[3] is upstream]
-        declared = self._queueable[upstream.name]
         for exposed, route in list(self._routes.items()):
             if route.upstream is upstream and _plain(route.name) not in declared:
                 del self._routes[exposed]
         self._routes.update(routes)
         self._listed = sorted(others + rows, key=lambda row: row[0])
         return changed, left_out
+
+    def absent(self, upstream):
+        """Names (a set) of the tools declared queueable that the upstream has not, by its list."""
+        return self._absent.get(upstream.name, set())
 
     def _take(self, upstream, raw, routes):
         """(exposed name, Route, descriptor) of one tool from its descriptor as the upstream sent

@@ -7,7 +7,17 @@ import threading
 import pytest
 from bridge_rig import Bridge, FakeBoard, Upstream
 from mcpgw.bridge import keys
-from mcpgw.bridge.keys import BUSY, DONE, KEEP_S, LEASE_S, LOST, NEW, KeyMisused, KeyStore
+from mcpgw.bridge.keys import (
+    BUSY,
+    DONE,
+    KEEP_S,
+    LEASE_S,
+    LOST,
+    NEW,
+    KeyMisused,
+    KeyStore,
+    ShareFull,
+)
 
 KEY = "00112233-4455-6677-8899-aabbccddeeff"
 needs_pty = pytest.mark.skipif(os.name == "nt", reason="the scripted board needs a pty")
@@ -109,6 +119,67 @@ def test_a_clock_that_jumps_ahead_forgets_nothing(store, clock):
     store.begin("pi", KEY[::-1], "add")
     store.prune()
     assert store.begin("pi", KEY, "add")[0] == DONE
+
+
+def fill(store, board, count, size, start=0):
+    for i in range(start, start + count):
+        assert store.begin("pi", f"{board}{i}", "add", board)[0] == NEW
+        store.finish("pi", f"{board}{i}", True, b"1" * size)
+
+
+def test_a_board_has_a_share(tmp_path, clock):
+    """One board that fills its own takes nothing of the others', and gets room again when what it
+    left is old."""
+    store = KeyStore(tmp_path / "keys", clock, share=3 << 20)
+    for i in range(3):
+        fill(store, "kiln", 1, 1 << 20, start=i)
+        clock.now += 1
+    for i in range(2):
+        with pytest.raises(ShareFull, match="3 MB of outcomes are kept for kiln, the most for"):
+            store.begin("pi", "kiln3", "add", "kiln")
+        assert store.begin("pi", "kiln0", "add", "kiln")[:2] == (DONE, True)  # known ones are told
+        fill(store, "shed", 1, 10, start=i)
+        store.close()
+        store = KeyStore(tmp_path / "keys", clock, share=3 << 20)
+    clock.now += KEEP_S + 1
+    store.prune()
+    # The newest of all stay; but of a share that is used up half.
+    assert store.begin("pi", "shed0", "add", "shed")[0] == DONE
+    assert store.begin("pi", "kiln2", "add", "kiln")[0] == DONE
+    assert store.begin("pi", "kiln1", "add", "kiln")[0] == NEW
+    assert store.begin("pi", "kiln0", "add", "kiln")[0] == NEW
+    store.close()
+
+
+def test_what_was_not_sent_or_not_written_takes_no_room(tmp_path, clock):
+    store = KeyStore(tmp_path / "keys", clock, share=1000)
+    for i in range(10):
+        assert store.begin("pi", str(i), "add", "kiln")[0] == NEW
+        store.forget("pi", str(i))
+
+    def fails():
+        raise sqlite3.OperationalError("disk I/O error")
+
+    for i in range(10):
+        with pytest.raises(sqlite3.OperationalError):
+            store.together([(store.begin, ("pi", str(i), "add", "kiln")), (fails, ())])
+    calls = [(store.begin, ("pi", str(i), "add", "kiln")) for i in range(6)]
+    assert [good for good, _ in store.together(calls)] == [True] * 5 + [False]
+    store.close()
+
+
+def test_a_file_without_boards_gets_them(tmp_path, clock):
+    with sqlite3.connect(tmp_path / "keys") as db:
+        db.executescript(
+            "CREATE TABLE calls (upstream TEXT NOT NULL, key TEXT NOT NULL, tool TEXT NOT NULL,"
+            " state TEXT NOT NULL, owner TEXT NOT NULL, lease REAL NOT NULL, ok INTEGER,"
+            " answer BLOB, changed REAL NOT NULL, PRIMARY KEY (upstream, key)) WITHOUT ROWID;"
+            f"INSERT INTO calls VALUES ('pi', '{KEY}', 'add', 'done', 'x', 0, 1, x'7b7d', 1e9);"
+        )
+    for _ in range(2):
+        store = other(tmp_path, clock)
+        assert store.begin("pi", KEY, "add", "kiln") == (DONE, True, b"{}")
+        store.close()
 
 
 def test_one_of_many_threads_gets_the_key(store, tmp_path, clock):

@@ -95,7 +95,7 @@ def test_a_quantised_onnx_model(models_dir, tmp_path, capsys):
         *(capsys, "convert", source, "--calibrate", models_dir / "digits-mlp.npz", "--check"),
         *("--inputs", 0),
     )
-    assert "the largest output is another one for 0 of 1797 inputs" in text
+    assert "the largest output is another one for 0 of 1,797 inputs" in text
     assert (tmp_path / "int8.mgm").exists()
 
 
@@ -212,7 +212,7 @@ def test_gguf(tmp_path, capsys, seed):
         (["run", "bad.onnx", "three.csv"], "bad.onnx: not a model"),
         (["run", "iris.mgm", "latin.json"], "latin.json is no text in UTF-8"),
         (["run", "iris.mgm", "text.csv"], "line 3: could not convert string to float: 'x'"),
-        (["run", "iris.mgm", "ragged.csv"], "line 2: 1 values, and 4 before"),
+        (["run", "iris.mgm", "ragged.csv"], "line 2: 1 value, and 4 before"),
         (["run", "cut.mgm", "three.csv"], "cut short"),
         (["run", "iris.mgm", "three.csv"], r"a sample has \[4\]"),
         (["run", "iris.mgm", "bad.json"], "is not JSON of numbers"),

@@ -74,6 +74,9 @@ def test_an_empty_one_has_defaults():
     assert config.state == Path("/var/lib/mcpgw")
 
 
+# No board comes that is not named.
+ALONE = "[discovery]\nserial = false\n"
+
 BAD = [
     ("[pi]\nprot = 1\n", "mcp-edge.toml:2: pi.prot: is not known here; did you mean port?"),
     ("[pi]\n\nport = 70000\n", "mcp-edge.toml:3: pi.port: must be a whole number from 0 to 65535"),
@@ -126,6 +129,21 @@ BAD = [
     ),
     ('[discovery]\nmdns = "yes"\n', "discovery.mdns: must be true or false"),
     ("[dial]\nprt = 1\n", "dial.prt: is not known here; did you mean port?"),
+    (
+        ALONE + '[servers.a]\nurl = "http://a/"\n[boards.b]\nport = "x"\n'
+        "[pi.routing]\nretries = 1\n"
+        '[pi.routing.tools.think]\nrepeat = true\nelsewhere = "c:ask"\n',
+        ":11: pi.routing.tools.think.elsewhere: there is no server or board c in this file;"
+        " those are: a, b",
+    ),
+    (ALONE + '[pi.routing.tools]\nx = { only = "c" }\n', ":4: pi.routing.tools.x.only: there is"),
+    (ALONE + "[pi.routing.upstreams.c]\nmax_bytes = 9\n", ":3: pi.routing.upstreams.c: there is"),
+    (
+        '[servers.a]\nurl = "http://a/"\n[servers.b]\nurl = "http://b/"\nsame_as = "a"\n'
+        '[servers.c]\nurl = "http://c/"\nsame_as = "b"\n'
+        '[pi.routing.tools.think]\nelsewhere = "c"\n',
+        ":10: pi.routing.tools.think.elsewhere: c offers the same as a: name a",
+    ),
     ("servers = 3\n", "servers: must be a table"),
     ("[pi\n", "mcp-edge.toml:1: Expected ']'"),
     ("[pi]\nport = 1\nport = 2\n", "mcp-edge.toml:3: Cannot overwrite a value"),
@@ -153,7 +171,26 @@ def test_bad_ones_on_the_command_line(tmp_path):
     for command in (("pi", "--check", "--config", file), ("config", "check", file)):
         assert f"{file}:2: model.url: must begin" in mcpgw(*command, check=False).stderr
     file.write_text('[servers.office]\nurl = "http://localhost/mcp"\n')
-    assert "is good: edge at 127.0.0.1" in mcpgw("pi", "--check", "--config", file)
+    told = mcpgw("pi", "--check", "--config", file)
+    assert "is good: edge at 127.0.0.1" in told and "1 server, 0 boards named" in told
+
+
+def test_places_that_may_still_come(tmp_path):
+    """A board that is found may have the name that a tool goes to; --check says that none is
+    known."""
+    file = tmp_path / "mcp-edge.toml"
+    text = '[servers.a]\nurl = "http://a/"\n[pi.routing.tools.think]\nelsewhere = "b"\n'
+    for more in ("", "mdns = true\n" + ALONE.replace("[discovery]\n", "")):
+        file.write_text(text + "[discovery]\n" + more)
+        done = mcpgw("pi", "--check", "--config", file)
+        assert "think.elsewhere: there is no server or board b in this file; those are: a" in done
+        assert "A board that comes by itself may be called so" in done and "is good" in done
+    file.write_text(text + ALONE)
+    for command in (("pi", "--check", "--config", file), ("pi", "--config", file)):
+        done = mcpgw(*command, check=False)
+        assert done.returncode == 1 and f"{file}:4: pi.routing.tools.think.els" in done.stderr
+    file.write_text(text.replace('"b"', '"a:ask"') + ALONE)
+    assert "there is no" not in mcpgw("pi", "--check", "--config", file)
 
 
 def test_what_init_writes_is_good(tmp_path):

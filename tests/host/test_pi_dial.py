@@ -126,6 +126,21 @@ def test_a_forgotten_board_is_let_go_and_pairs_again(pi, entry, boards):
     again.close()
 
 
+def test_who_has_a_code_takes_the_place_of_no_board(pi, entry, boards, tmp_path):
+    boards("kiln", entry, new_code(pi))
+    pi.up("kiln")
+    identity = json.loads((tmp_path / "kiln-dial.json").read_text())["id"]
+    other = boards("kiln", entry, new_code(pi), f"id={identity!r}", label="other")
+    other.wait_said("refused: a board of this id is paired already, as kiln: make a code for it")
+    told = "(kiln) refused: a board of this id is paired already, as kiln"
+    until(lambda: told in pi.output(), pi.output)
+    assert text_of(pi.call("kiln_who")) == "kiln"
+    assert "its token was taken back" not in pi.output()
+    # A code that was made for it is for whoever takes its place.
+    boards("kiln", entry, new_code(pi, "--name", "kiln"), f"id={identity!r}", label="anew")
+    until(lambda: "kiln has paired" in pi.output().partition(told)[2], pi.output)
+
+
 def test_guessing_is_locked_out(pi, entry, boards):
     """Three wrong codes of one address, and it may not even show a right one; who has a token
     comes in from there all the same."""

@@ -98,6 +98,8 @@ LINES = {
     "a name that is none": b'{"mcp-gw":1,"name":7,"id":"b","token":"t"}\n',
     "neither token nor code": b'{"mcp-gw":1,"name":"a","id":"b"}\n',
     "a token of another type": b'{"mcp-gw":1,"name":"a","id":"b","token":["t"]}\n',
+    "a token of another type beside a code": json.dumps(dict(GOOD, token=7, code="22")).encode()
+    + b"\n",
     "a code that is long": json.dumps(dict(GOOD, code="A" * 900)).encode() + b"\n",
     "control characters": b'{"mcp-gw":1,"name":"\\u001b[2J\\n","id":"b","token":"t"}\n',
     "not UTF-8": b'{"mcp-gw":1,"name":"\xff\xfe","id":"b","token":"t"}\n',
@@ -139,6 +141,35 @@ def test_strangers_are_counted(entry):
             sock.close()
     until(lambda: not entry.dial.strangers)
     assert entry.pairs()
+
+
+def test_a_wrong_code_holds_up_codes_and_no_tokens(entry, monkeypatch):
+    """Who hangs up as soon as it has shown one holds them up all the same."""
+    resting, go_on = threading.Event(), threading.Event()
+
+    def rest(seconds):
+        resting.set()
+        assert go_on.wait(PATIENCE_S)
+
+    shown = []
+    take = entry.pairing.take
+    monkeypatch.setattr(entry.pairing, "take", lambda *row: shown.append(row[0]) or take(*row))
+    monkeypatch.setattr(entry.pairing, "_sleep", rest)
+    token = entry.store.add_token("kiln", "board")
+    good = entry.pairing.new()
+    with socket.create_connection(("127.0.0.1", entry.port)) as sock:
+        sock.sendall(json.dumps(dict(GOOD, code="2222")).encode() + b"\n")
+        assert resting.wait(PATIENCE_S)
+    until(lambda: not entry.dial.strangers)
+    with socket.create_connection(("127.0.0.1", entry.port), PATIENCE_S) as sock:
+        sock.sendall(json.dumps(dict(GOOD, id="b2", code=good)).encode() + b"\n")
+        for _ in range(3):
+            answer = json.loads(entry.say(json.dumps(dict(GOOD, token=token)).encode() + b"\n"))
+            assert answer["name"] == "kiln"
+        assert shown == ["2222"]
+        go_on.set()
+        assert b'"token"' in sock.makefile("rb").readline()
+    assert shown == ["2222", good]
 
 
 def test_fuzzed_first_lines(entry, seed):

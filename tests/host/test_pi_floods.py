@@ -68,4 +68,4 @@ def test_the_log_takes_so_many_lines_of_a_board(monkeypatch):
     assert said[-1] == "shed: news"
     clock.now += 61
     board.info("news")
-    assert said[-2:] == ["kiln: 9000 lines were left out of this log", "kiln: news"]
+    assert said[-2:] == ["kiln: 9,000 lines were left out of this log", "kiln: news"]

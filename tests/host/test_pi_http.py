@@ -8,7 +8,7 @@ import pytest
 from http_process import Client, called, posted
 from mcpgw.pi.guard import Board, Guard
 from mcpgw.pi.store import Store
-from pi_rig import MCPGW, Pi, environment, mcpgw
+from pi_rig import MCPGW, META, VERSION, Pi, environment, mcpgw
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import PATIENCE_S, until
 
@@ -217,6 +217,46 @@ def test_tokens(tmp_path):
             assert client.answer()[0] == 404  # a session is of the principal that began it
         mcpgw("pi", "token", "remove", "me", "--config", pi.config)
         until(lambda: httpx.get(pi.address + "/health", headers=bearer).status_code == 401)
+    finally:
+        pi.close()
+
+
+def test_streams_end_with_the_token_that_opened_them(tmp_path):
+    pi = Pi(tmp_path, "[pi.settings]\nhttp_quiet_s = 1\n")
+    try:
+        events = {"Accept": "application/json, text/event-stream"}
+
+        def streams(name):
+            """A session's stream and a subscription of 2026-07-28, opened."""
+            token = mcpgw("pi", "token", "add", name, "--config", pi.config).strip()
+            bearer = {"Authorization": f"Bearer {token}", **events}
+            client = httpx.Client(headers=bearer, timeout=PATIENCE_S)
+            until(lambda: client.get(pi.address + "/health").status_code == 200)
+            row = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
+            id = client.post(pi.address + "/mcp", json=row).headers["mcp-session-id"]
+            asked = {"_meta": META, "notifications": {"toolsListChanged": True}}
+            row = {"jsonrpc": "2.0", "id": 2, "method": "subscriptions/listen", "params": asked}
+            head = {"MCP-Protocol-Version": VERSION, "Mcp-Method": row["method"]}
+            for method, fields, more in (
+                ("GET", {"Mcp-Session-Id": id}, {}),
+                ("POST", head, {"json": row}),
+            ):
+                request = client.build_request(method, pi.address + "/mcp", headers=fields, **more)
+                answer = client.send(request, stream=True)
+                assert answer.status_code == 200
+                assert answer.headers["content-type"] == "text/event-stream"
+                yield answer.iter_lines()
+
+        mine, yours = list(streams("me")), list(streams("you"))
+        for lines in (*mine, *yours):
+            assert next(lines)
+        mcpgw("pi", "token", "remove", "me", "--config", pi.config)
+        for lines in mine:
+            for _ in lines:  # until it ends
+                pass
+        for lines in yours:  # signs of life after a second's silence each
+            for _ in range(12):
+                next(lines)
     finally:
         pi.close()
 

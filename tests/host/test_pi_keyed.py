@@ -13,6 +13,7 @@ import httpx
 import pytest
 from http_process import META, modern
 from http_process import Client as HttpClient
+from mcpgw.bridge.keys import KeyStore
 from pi_rig import Pi, SDKServer, listens, mcpgw, server_table
 from soak import count
 from waiting import PATIENCE_S, until
@@ -389,6 +390,37 @@ def test_a_board_sees_servers_and_is_told_apart(pi):
     until(lambda: "result" in pi.request("tools/list", token=token))
     names = {tool["name"] for tool in pi.request("tools/list", token=token)["result"]["tools"]}
     assert "office_add" in names
+
+
+def test_a_board_whose_share_is_used_up(tmp_path, office):
+    """Its new calls are put off, and those of others go on."""
+    (tmp_path / "state").mkdir()
+    keys = KeyStore(tmp_path / "state" / "pi.sqlite")
+    keys.begin("pi", "k1", "office_add", "kiln")
+    keys.finish("pi", "k1", True, b'{"content":[],"text":"%s"}' % (b"x" * (1 << 20)))
+    keys.close()
+    pi = Pi(tmp_path, server_table("office", url=office.url), pi="outcomes_mb = 1")
+    try:
+        pi.up("office")
+        tokens = {}
+        for name in ("kiln", "shed"):
+            add = "pi", "token", "add", name, "--board", "--config", pi.config
+            tokens[name] = mcpgw(*add).strip()
+            until(lambda name=name: "result" in pi.request("tools/list", token=tokens[name]))
+        numbers = {"a": 1, "b": 2}
+        error = pi.call("office_add", numbers, "k2", token=tokens["kiln"])["error"]
+        told = "1 MB of outcomes are kept for kiln, the most for one"
+        assert error["code"] == -32010 and told in error["message"], error
+        assert error["data"]["retry_ms"] >= 60_000
+        batch = [("k2", "office_add", numbers), ("k1", "office_add", numbers)]
+        found = pi.deliver(batch, 3 << 20, token=tokens["kiln"])
+        assert found["k2"]["retry_ms"] >= 60_000 and "result" in found["k1"]
+        assert told in pi.output() and office.ledger() == []
+        # The others, and calls without a key.
+        assert "result" in pi.call("office_add", numbers, "k3", token=tokens["shed"])
+        assert "result" in pi.call("office_add", numbers, token=tokens["kiln"])
+    finally:
+        pi.close()
 
 
 def test_answers_that_are_due_come_before_the_end(pi, office):

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 from mcpgw.pi import pairing
-from mcpgw.pi.pairing import LOCK_AFTER, LOCK_S, MAX_TRIES, Pairing, PairingError
+from mcpgw.pi.pairing import LOCK_AFTER, LOCK_S, WRONG_S, Pairing, PairingError
 from mcpgw.pi.store import Store
 
 
@@ -23,7 +23,10 @@ def clock():
 @pytest.fixture
 def codes(tmp_path, clock):
     store = Store(tmp_path / "pi.sqlite")
-    yield Pairing(store, clock)
+    rests = []
+    codes = Pairing(store, clock, rests.append)
+    codes.store, codes.rests = store, rests
+    yield codes
     store.close()
 
 
@@ -52,6 +55,28 @@ def test_again_by_the_same_board_until_it_has_its_token(codes):
     assert "used already" in refused(codes, code, "b1")
 
 
+def test_a_code_for_any_board_is_not_for_one_that_is_known(codes):
+    """Who has a code must not come in under the id of another board."""
+    codes.store.put_board("kiln", "b1", {})
+    for code in (codes.new(), codes.new("north")):
+        why = refused(codes, code)
+        assert "paired already, as kiln" in why and "mcpgw pi code --name kiln" in why
+    assert codes.locked_s("10.0.0.1") == 0  # it was not guessed
+    # The code is still good for the board that it is for.
+    assert codes.take(code, "b2", "10.0.0.2") == "north"
+    assert codes.take(codes.new("kiln"), "b1", "10.0.0.1") == "kiln"
+    codes.store.remove_board("kiln")
+    assert codes.take(codes.new(), "b1", "10.0.0.1") == ""
+
+
+def test_a_board_that_shows_its_code_again_is_known_by_then(codes):
+    code = codes.new()
+    codes.take(code, "b1", "10.0.0.1")
+    codes.store.put_board("kiln", "b1", {})
+    assert codes.take(code, "b1", "10.0.0.1") == ""
+    assert "paired already" in refused(codes, codes.new())
+
+
 def test_as_it_is_typed(codes):
     code = codes.new()
     assert codes.take(f" {code.lower().replace('-', ' - ')} ", "b1", "10.0.0.1") == ""
@@ -63,13 +88,24 @@ def test_expired(codes, clock):
     assert "has expired" in refused(codes, code)
 
 
-def test_a_few_wrong_ones_and_a_code_is_void(codes):
+def test_wrong_ones_void_no_code_and_cost_time(codes):
+    """Whoever guesses, from however many addresses, is slowed; the code stays good."""
     code = codes.new()
-    for i in range(MAX_TRIES):
+    for i in range(50):
         assert "wrong pairing code" in refused(codes, "2222-2222", address=f"10.0.0.{i}")
-    assert "is void" in refused(codes, code, address="10.0.1.1")
-    # A new one is good.
-    assert codes.take(codes.new(), "b1", "10.0.1.2") == ""
+    assert codes.rests == [WRONG_S] * 50
+    assert codes.take(code, "b1", "10.0.1.1") == ""
+    assert codes.rests == [WRONG_S] * 50
+
+
+def test_what_guessing_comes_to():
+    """The arithmetic of docs/pi-boards.md."""
+    tries_per_s = 1 / WRONG_S
+    all_codes = len(pairing._CHARS) ** pairing._LENGTH
+    assert all_codes > 6.5e11
+    assert tries_per_s * pairing.CODE_TTL_S / all_codes < 1e-8
+    # All codes that may be open, for as long as `mcpgw pi code --minutes` lets them.
+    assert tries_per_s * 3600 * pairing.MAX_CODES / all_codes < 1e-6
 
 
 def test_an_address_that_guesses_is_locked_out(codes, clock):
@@ -105,5 +141,5 @@ def test_codes_and_addresses_are_counted(codes, tmp_path, monkeypatch):
 def test_nothing_kept_is_the_code(codes, tmp_path):
     code = codes.new()
     with sqlite3.connect(tmp_path / "pi.sqlite") as db:
-        kept = repr(db.execute("SELECT * FROM pairing").fetchall())
+        kept = repr(db.execute("SELECT * FROM codes").fetchall())
     assert code not in kept and code.replace("-", "") not in kept

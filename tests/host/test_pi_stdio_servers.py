@@ -3,11 +3,13 @@
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
 from http_program import sdk_client
 from mcp.types import ElicitResult
+from mcpgw.bridge.lines import head_of
 from pi_rig import HERE, Pi, environment, server_table
 from waiting import PATIENCE_S, until
 
@@ -58,6 +60,44 @@ def test_what_it_writes_beside_harms_nobody(pi):
     until(lambda: "noisy: a word for people" in pi.output())
     assert "server noisy: a line over 4194304 bytes" in pi.output()
     assert "server noisy: not a JSON-RPC message" in pi.output()
+
+
+def test_an_answer_that_is_too_long_is_told_at_once(pi):
+    """To who gets it; where that cannot be seen, to all who wait at that server."""
+    with ThreadPoolExecutor() as others:
+        waits = others.submit(pi.call, "noisy_hush")
+        until(lambda: "noisy: hushed" in pi.output(), pi.output)
+        error = pi.call("noisy_flood", {"first": "id"})["error"]
+        assert error["code"] == -32603
+        assert error["message"] == "noisy: an answer is longer than 4194304 bytes"
+        assert not waits.done()
+        error = pi.call("noisy_flood", {"first": "result"})["error"]
+        for found in (error, waits.result(PATIENCE_S)["error"]):
+            assert found["code"] == -32011
+            assert "an answer is longer than 4194304 bytes, perhaps the" in found["message"]
+    assert text(pi.call("noisy_babble", {"bytes": 10})) == "babbled"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b'{"jsonrpc":"2.0","id":5,"result":{"id":6,"method":"x"', {b"id": b"5"}),
+        (b'{"result":{"a":[{"id":6}],"b":"},\\"id\\":7', {b"result": b"{"}),
+        (b' { "id" : 5 , "error" : "id\\":6', {b"id": b"5", b"error": b'"'}),
+        (b'{"method":"x","params":{"id":6}', {b"method": b'"x"', b"params": b"{"}),
+        (b"x" * 100, {}),
+        (b'"id":5', {}),
+        (b'[{"id":5', {}),
+        (b"{" * 70000, {}),
+        (b'{"a":"' + b"\\" * 70000, {b"a": b'"'}),
+        (b'{"result":{},"a":5,"id":' + b"7" * 70000, {b"result": b"{", b"a": b"5"}),
+        (b'{"result":{},' + b" " * 65536 + b'"id":5', {b"result": b"{"}),
+    ],
+)
+def test_the_head_of_a_message(line, found):
+    said = head_of(line)
+    assert {name: said.get(name) for name in found} == found
+    assert set(said) <= {*found, b"jsonrpc", b"result"}
 
 
 def test_it_is_started_again(pi, folder):

@@ -251,7 +251,27 @@ def test_what_the_outbox_wrote(tmp_path, capsys):
     plain = rows["request", "key-0009"]
     assert plain["start"] == began["start"] and plain["stored"] == "start+0s"
     code, out, _ = run(capsys, "dump", path)
-    assert code == 0 and "began at an unknown time" in out and "superseded after 0" in out
+    assert code == 0 and "began at an unknown time" in out and "superseded after 0 att" in out
+    assert "failed after 1 attempt, kept 90 s" in out
+
+
+def test_one_is_no_plural(tmp_path, capsys):
+    dev = RamNor(4)
+    ring = Ring(dev)
+    ring.mount()
+    ring.append(1, b"key", [b"{}"])
+    path, new = tmp_path / "queue.img", tmp_path / "new.img"
+    path.write_bytes(dev.image)
+    assert run(capsys, "dump", path)[1].splitlines()[-1] == "1 record in 4 sectors"
+    assert run(capsys, "verify", path)[1].startswith("1 record; 0 losses, 0 places that")
+    ring.append(1, b"other", [b"{}"])
+    wrong = bytearray(dev.image)
+    wrong[Image(wrong).records[0].at + 5] ^= 0x11
+    path.write_bytes(wrong)
+    code, out, _ = run(capsys, "verify", path)
+    assert code == 4 and "1 record; 1 loss, " in out
+    assert "; 1 place is damaged: " in run(capsys, "dump", path)[1]
+    assert "1 record, 0 lost" in run(capsys, "repair", path, "-o", new)[1]
 
 
 def test_verify_tells_cuts_from_losses(tmp_path, capsys):

@@ -21,6 +21,29 @@ from mcp_gw.queue.nor_kept import RamNor
 
 
 @closing
+def test_a_queueable_tool_that_the_server_has_not_is_told(opened):
+    """Once: it is known when the list has come, and what waits for it cannot be executed."""
+    gw, wire = board(queueable=("forecast", "log_reeding"))
+    opened.append(gw)
+    gw.open(wire)
+
+    def told(out):
+        return [json.loads(row[1]) for row in out if row[0] == "l" and "queueable" in row[1]]
+
+    def listed(tools):
+        payload = requests_to(wire, "tools/list", wire.frame(b"c", b'"office"'))[0]
+        return wire.answer_upstream(payload, {"resultType": "complete", "tools": tools})[1]
+
+    (line,) = told(reachable(wire, TOOLS))
+    assert line.startswith("office: it has no tool log_reeding, which is queueable here: ")
+    assert told(listed(TOOLS)) == []
+    # It comes, and goes again.
+    more = [{"name": "log_reeding", "inputSchema": {"type": "object"}}]
+    assert told(listed(TOOLS + more)) == []
+    assert len(told(listed(TOOLS))) == 1
+
+
+@closing
 def test_the_queues_tools(opened):
     gw, wire = board()
     opened.append(gw)

@@ -229,6 +229,15 @@ def test_a_call_that_may_wait_is_queued_where_it_was_lost():
             assert {"queue_status", "pi_log"} <= {row["name"] for row in found}
 
 
+def test_of_servers_that_are_the_same_one_has_what_may_wait():
+    with Board(queueable=("only_here", "nowhere")) as board:
+        router = board.gw.upstreams.router
+        assert router.absent(router.upstreams["pi"]) == {"nowhere"}
+    with Board(up=("pi",), queueable=("only_here", "nowhere")) as board:
+        router = board.gw.upstreams.router
+        assert router.absent(router.upstreams["pi"]) == set()  # the other may have both
+
+
 def test_updates_of_one_thing_wait_behind_each_other_wherever_they_would_go():
     from mcp_gw import Queueable
     from mcp_gw.queue.nor_kept import RamNor

@@ -4,6 +4,7 @@ import time
 
 from . import UserError
 from .checks import MISSING, NOTE, OK, Check
+from .words import counted
 
 # Runs on the board, whatever its firmware: each figure is absent where it cannot be had. The queue
 # is only read.
@@ -108,7 +109,7 @@ def _serving(port):
         raise UserError(why_not_open(port, e)) from None
     except NotServing:
         return _check("gateway", NOTE, "none is serving", "mcpgw deploy APP")
-    waiting = f", {answer.pending} requests waiting" if answer.pending else ""
+    waiting = f", {counted(answer.pending, 'request')} waiting" if answer.pending else ""
     return _check("gateway", OK, f"{answer.name} {answer.version} is serving{waiting}")
 
 
@@ -162,7 +163,7 @@ def _queue(seen):
         yield _check("queue", MISSING, seen["queue_error"], todo)
     elif "queue" in seen:
         count, free, capacity, bad = seen["queue"]
-        found = f"{count} records, {free // 1024} KB free of {capacity // 1024} KB"
+        found = f"{counted(count, 'record')}, {free // 1024} KB free of {capacity // 1024} KB"
         yield _check("queue", NOTE if bad else OK, found + (f", {bad} damaged" if bad else ""))
     elif "gateway" in seen:
         yield _check("queue", NOTE, "this board has no region for one")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from . import UserError
+from .words import counted
 
 
 def deploy(
@@ -71,7 +72,7 @@ def deploy(
     everything = (files or []) + (in_rom or [])
     if everything:
         checked = appfiles.check_syntax(everything)
-        print(f"{len(everything)} file{'s' * (len(everything) != 1)}, syntax ok ({checked})")
+        print(f"{counted(len(everything), 'file')}, syntax ok ({checked})")
     return _deploy(files, in_rom, sections, choose_port(port), run, mpy, yes, wait)
 
 

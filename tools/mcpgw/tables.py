@@ -181,10 +181,12 @@ class Table:
             self._values.pop(key, None)
 
     def fail(self, key, why):
-        line = self._line_of(key)
+        """Raises ConfigError. key: of this table, a tuple of keys of one in it, or None: all of
+        it."""
+        keys = (key,) if isinstance(key, str) else key or ()
+        line = self._line_of(keys)
         where = f"{self._file}:{line}" if line else self._file
-        name = ".".join((*self._path, key) if key else self._path)
-        raise ConfigError(f"{where}: {name}: {why}")
+        raise ConfigError(f"{where}: {'.'.join((*self._path, *keys))}: {why}")
 
     def _unknown(self, key, known):
         close = difflib.get_close_matches(key, known, 1, 0.6)
@@ -204,6 +206,10 @@ class Table:
             self.fail(None, f"{key} is missing")
         return default
 
-    def _line_of(self, key):
-        """The number of the line where a key of this table stands, or its own head; 0: unknown."""
-        return self._lines.get((*self._path, key)) or self._lines.get(self._path, 0)
+    def _line_of(self, keys):
+        """The number of the line where keys of this table stand, or the head of what they are in;
+        0: unknown."""
+        path = (*self._path, *keys)
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path, 0)

@@ -20,6 +20,12 @@ UNKNOWN_OUTCOME = (
 )
 
 
+class NoRoom(Unavailable):
+    """So much is kept for a board that its new calls are refused; ask again after retry_ms."""
+
+    retry_ms = 60_000
+
+
 class Calls:
     """Runs keyed calls at most once each, over restarts of this process too.
 
@@ -36,12 +42,13 @@ class Calls:
         self.failures = 0  # of the store, so far
         self.trouble = None  # what was wrong with it when it was used last (str)
 
-    async def run(self, upstream, key, tool, send, idempotent, on_progress=None):
+    async def run(self, upstream, key, tool, send, idempotent, on_progress=None, board=""):
         """The outcome (ok, raw JSON text) of one call under its key.
 
         send: coroutine function(on_progress) -> (ok, raw), raising Unavailable or NoAnswer;
         idempotent: coroutine function -> bool, asked when the key was sent by a process that died;
-        on_progress: function(message) for this caller. Raises what `send` raised. Cancelling one
+        on_progress: function(message) for this caller; board: whose share of the store it takes,
+        NoRoom where that is used up. Raises what `send` raised. Cancelling one
         caller ends the call only when nobody else waits for it.
         """
         entry = self._running.get((upstream, key))
@@ -50,7 +57,7 @@ class Calls:
         else:
             listeners = []
             task = asyncio.ensure_future(
-                self._once(upstream, key, tool, send, idempotent, listeners)
+                self._once(upstream, key, tool, send, idempotent, listeners, board)
             )
             entry = self._running[upstream, key] = [task, listeners, 0]
             task.add_done_callback(lambda _: self._running.pop((upstream, key), None))
@@ -95,13 +102,16 @@ class Calls:
         await asyncio.to_thread(self._disk.close)
         self._store.close()
 
-    async def _once(self, upstream, key, tool, send, idempotent, listeners):
+    async def _once(self, upstream, key, tool, send, idempotent, listeners, board):
         state = None
         while state in (None, keys.BUSY):
             try:
-                state, ok, raw = await self._on_disk(self._store.begin, upstream, key, tool)
+                what = upstream, key, tool, board
+                state, ok, raw = await self._on_disk(self._store.begin, *what)
             except keys.KeyMisused as e:
                 return False, error_object(INVALID_PARAMS, str(e))
+            except keys.ShareFull as e:
+                raise NoRoom(str(e)) from e
             except sqlite3.Error as e:
                 self._log.info(f"the key store fails: {e}; {tool} was not sent")
                 raise Unavailable(f"cannot record the call's key: {e}") from e

@@ -12,6 +12,7 @@ import numpy as np
 from mcpgw import UserError
 from mcpgw.convert.floats import execute, real
 from mcpgw.convert.graph import Graph, Node, Tensor
+from mcpgw.words import counted
 
 _BATCH = 32
 # Output and input share a scale: values only move, or the largest or mean of them is taken.
@@ -102,9 +103,8 @@ def _csv_rows(path):
                     raise ValueError(f"line {reader.line_num}: {error}") from None
             is_first = False
             if rows and len(row) != len(rows[0]):
-                raise ValueError(
-                    f"line {reader.line_num}: {len(row)} values, and {len(rows[0])} before"
-                )
+                values = counted(len(row), "value")
+                raise ValueError(f"line {reader.line_num}: {values}, and {len(rows[0])} before")
     return rows
 
 

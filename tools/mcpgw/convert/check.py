@@ -8,6 +8,7 @@ from mcpgw import UserError
 from mcpgw.convert.features import RANKED, values_of
 from mcpgw.convert.forest import Forest
 from mcpgw.convert.inputs import Runner
+from mcpgw.words import counted
 
 
 @dataclass
@@ -154,7 +155,8 @@ def _graph(converted, source, count, random):
             differs = theirs[mine.argmax()] < theirs.max() - 1e-9
             differ += differs and (number < given or not converted.is_calibrated)
     total = len(cases)
-    told = [f"  checked {given} given and {count} random inputs against {_NAMES[converted.kind]}"]
+    inputs = counted(count, "random input")
+    told = [f"  checked {given} given and {inputs} against {_NAMES[converted.kind]}"]
     if is_exact:
         told.append(f"  {unequal} of {total} differ in any output; all are compared bit for bit")
         return Result(total, unequal, told)
@@ -163,7 +165,7 @@ def _graph(converted, source, count, random):
     )
     if outputs[0].size > 1:
         of = given if converted.is_calibrated else total
-        told.append(f"  the largest output is another one for {differ} of {of} inputs")
+        told.append(f"  the largest output is another one for {differ} of {counted(of, 'input')}")
     if converted.is_calibrated:
         told.append("  the source computes in floating point: int8 cannot be the same")
         return Result(total, 0, told)
@@ -223,7 +225,8 @@ def _sklearn(converted, count, random):
     if given:
         x = np.concatenate([converted.samples[0], x])
     want = estimator.predict(x.astype(np.float64))
-    told = [f"  checked {given} given and {count} random inputs against scikit-learn"]
+    inputs = counted(count, "random input")
+    told = [f"  checked {given} given and {inputs} against scikit-learn"]
     if not runner.is_classifier():
         got = np.array([runner.real(row)[0] for row in x])
         want = np.asarray(want, float).reshape(got.shape)

@@ -11,6 +11,7 @@ import typer
 
 from mcpgw import UserError
 from mcpgw.outputs import check_output, write_output
+from mcpgw.words import counted
 
 SOURCE = typer.Argument(help="a .tflite, .onnx, .joblib, .gguf or llama2.c .bin file")
 CALIBRATE = typer.Option(
@@ -102,7 +103,9 @@ def _check(converted, inputs):
     for line in result.lines:
         print(line)
     if result.mismatches:
-        print(f"mcpgw: {result.mismatches} of {result.count} answers differ", file=sys.stderr)
+        differ = "differs" if result.mismatches == 1 else "differ"
+        of = counted(result.count, "answer")
+        print(f"mcpgw: {result.mismatches} of {of} {differ}", file=sys.stderr)
         return 1
     return 0
 

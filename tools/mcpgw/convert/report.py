@@ -14,6 +14,7 @@ from mcpgw.convert.program import (
     NAMES,
     SOFTMAX,
 )
+from mcpgw.words import counted
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _graph(converted, file):
             yield f"  the source's axes were put into the order {tuple(axes)}: images are NHWC"
     if converted.is_calibrated:
         count = len(converted.samples[0])
-        yield f"  quantised to int8 by the ranges of {count:,} samples"
+        yield f"  quantised to int8 by the ranges of {counted(count, 'sample')}"
         if count < 50:
             yield "  note: few samples; some hundred of what the board will see serve better"
 
@@ -173,18 +174,19 @@ def _trees(converted, file):
     model = converted.model
     ranked = sum(len(f.keys) for f in model.features)
     yield (
-        f"  {len(model.trees):,} trees, {len(model.nodes):,} nodes, {len(model.leaves):,} leaves "
-        f"of {model.leaf_width * model.leaf_len} bytes, {ranked:,} thresholds kept as floats"
+        f"  {counted(len(model.trees), 'tree')}, {counted(len(model.nodes), 'node')}, "
+        f"{counted(len(model.leaves), 'leaf', 'leaves')} of {model.leaf_width * model.leaf_len} "
+        f"bytes, {counted(ranked, 'threshold')} kept as floats"
     )
-    sizes = f"{model.n_features} features, {model.n_outputs} scores"
-    yield f"  {sizes}, at most {file.macs:,} comparisons"
+    sizes = f"{counted(model.n_features, 'feature')}, {counted(model.n_outputs, 'score')}"
+    yield f"  {sizes}, at most {counted(file.macs, 'comparison')}"
 
 
 def _neighbours(converted, file):
     model = converted.model
     yield (
-        f"  {model.n_vectors:,} vectors of {model.n_features} int{8 * model.width}, the nearest "
-        f"{model.k} answer, step {model.step:.6g}"
+        f"  {counted(model.n_vectors, 'vector')} of {model.n_features} int{8 * model.width}, "
+        f"the nearest {model.k} answer, step {model.step:.6g}"
     )
     yield f"  {file.macs:,} differences squared"
 
@@ -192,7 +194,8 @@ def _neighbours(converted, file):
 def _llama(converted, file):
     spec = converted.source
     yield (
-        f"  {spec.layers} layers of {spec.dim}, {spec.heads} heads ({spec.kv_heads} of keys), "
+        f"  {counted(spec.layers, 'layer')} of {spec.dim}, {counted(spec.heads, 'head')} "
+        f"({spec.kv_heads} of keys), "
         f"hidden {spec.hidden}, {spec.vocab:,} tokens, {file.metadata['quantisation']}"
     )
     yield f"  {file.macs:,} MACs for each token, attention left out"

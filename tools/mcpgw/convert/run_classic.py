@@ -6,6 +6,7 @@ import numpy as np
 
 from mcpgw import UserError, native
 from mcpgw.convert.mgm import FormatError
+from mcpgw.words import counted
 
 # More than the C structures take; only C looks into them.
 _ROOM = 2048
@@ -51,7 +52,9 @@ class _Model:
         """int16 features of one float32 sample."""
         x = np.ascontiguousarray(x, np.float32)
         if x.shape != (self.n_features,):
-            raise UserError(f"the model takes {self.n_features} features, not {x.shape}")
+            raise UserError(
+                f"the model takes {counted(self.n_features, 'feature')}, not {x.shape}"
+            )
         # Both structures begin with the features.
         self._lib.qnn_features_encode(self._model, _memory(x), _memory(self._query))
         return self._query

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import UserError
+from ..words import counted
 from .features import values_of
 from .forest import Forest, Tree
 from .nearest import Nearest
@@ -77,7 +78,7 @@ def from_estimator(estimator, name="model", labels=None, width=None, samples=Non
     classes = getattr(estimator, "classes_", None)
     if labels is not None:
         if classes is not None and len(labels) != len(classes):
-            raise UserError(f"{len(labels)} labels for {len(classes)} classes")
+            raise UserError(f"{counted(len(labels), 'label')} for {len(classes)} classes")
         meta["labels"] = list(labels)
     elif classes is not None:
         meta["labels"] = [str(c) for c in classes]

@@ -9,6 +9,7 @@ from mcpgw import UserError
 from mcpgw.convert import build, calibrate
 from mcpgw.convert.floats import real
 from mcpgw.convert.pack import packer
+from mcpgw.words import counted
 
 # File name endings of each kind of source.
 ENDINGS = {
@@ -186,7 +187,9 @@ def check_labels(graph, labels):
     """UserError unless the first output has as many values as there are labels."""
     size = graph.outputs[0].size
     if size != len(labels):
-        raise UserError(f"{len(labels)} labels for an output of {size} values")
+        raise UserError(
+            f"{counted(len(labels), 'label')} for an output of {counted(size, 'value')}"
+        )
 
 
 def parse_labels(text):

@@ -172,6 +172,14 @@ class Application:
             self.over(talk)
         self.app.tick(self.app.now)
 
+    def end_streams(self, holds):
+        """End the event streams that may go on no more. holds: function(headers) -> bool, of a
+        request that was let in."""
+        for talk in list(self._talks):
+            if talk.streaming and not talk.ended and not holds(talk.head.headers):
+                talk.lost = True
+                self.over(talk)
+
     async def drain(self, timeout_s):
         """Give answers that are due a moment to come; then end what goes on, streams above all."""
         end = asyncio.get_running_loop().time() + timeout_s

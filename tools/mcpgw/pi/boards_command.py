@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import UserError
+from ..words import counted
 from .config import NAME
 from .pairing import CODE_TTL_S, Pairing
 
@@ -54,9 +55,8 @@ def register(app, load, open_store):
             store.close()
         print(made)
         host = _reached_at(found.dial.host)
-        print(
-            f"good for {name or 'one board'}, once, for {minutes} minutes. In its mcp-edge.toml:"
-        )
+        time_left = counted(minutes, "minute")
+        print(f"good for {name or 'one board'}, once, for {time_left}. In its mcp-edge.toml:")
         print(f'  [dial_out]\n  host = "{host}"\n  port = {found.dial.port}\n  code = "{made}"')
         more = ""
         if found.dial.certificate:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import UserError
+from ..words import counted
 from . import boards_command
 from . import config as configuration
 
@@ -64,6 +65,9 @@ def pi(
         found.port = port
     if check:
         check_rest(found)
+        for at, why in configuration.unknown_places(found):
+            name = ".".join(("pi.routing", *at))
+            print(f"{name}: {why}. A board that comes by itself may be called so.")
         print(f"{found.file} is good: {_summary(found)}")
         return
     stream = sys.stderr if log == "-" else open(log, "a", encoding="utf-8")  # noqa: SIM115
@@ -235,8 +239,8 @@ def _service(log):
 
 def _summary(found):
     return (
-        f"{found.name} at {found.host} port {found.port}, {len(found.servers)} servers,"
-        f" {len(found.boards)} boards named"
+        f"{found.name} at {found.host} port {found.port}, {counted(len(found.servers), 'server')},"
+        f" {counted(len(found.boards), 'board')} named"
     )
 
 

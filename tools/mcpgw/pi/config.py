@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from mcp_gw.config import limits
 from mcp_gw.route import rules
+from mcp_gw.route.decide import LOCAL
 
 from .. import UserError, tables
 from ..edge.table import BOARD_SECTIONS
@@ -100,6 +101,7 @@ class Config:
     calls: int = 32  # keyed calls of boards under way at once
     calls_per_board: int = 8
     batch: int = 32  # calls in one batch of a board
+    outcomes_mb: int = 256  # of outcomes of keyed calls that are kept for one board
     wait_s: float = 20.0  # how long a batch is worked on before it is answered
     settings: dict = field(default_factory=dict)
     routing: dict = field(default_factory=dict)  # options of Gateway.routing()
@@ -140,6 +142,7 @@ def from_table(root, file, environment=os.environ):
     config.calls = pi.integer("calls", config.calls, 1, 1024)
     config.calls_per_board = pi.integer("calls_per_board", config.calls_per_board, 1, 1024)
     config.batch = pi.integer("batch", config.batch, 1, 256)
+    config.outcomes_mb = pi.integer("outcomes_mb", config.outcomes_mb, 1, 1 << 20)
     config.wait_s = pi.number("wait_s", config.wait_s, 1, 600)
     config.settings = _settings(pi.table("settings"))
     config.routing = pi.checked("routing", rules.checked)
@@ -154,10 +157,46 @@ def from_table(root, file, environment=os.environ):
             root.table("boards").fail(name, "a server has this name already")
     config.discovery = _discovery(root.table("discovery"), environment)
     config.dial = _dial(root.table("dial"))
+    _check_places(pi, config)
     config.model = root.table("model") if "model" in root else None
     root.leave("model", *BOARD_SECTIONS)  # what boards have in the same file
     root.done()
     return config
+
+
+def _check_places(pi, config):
+    """What [pi.routing] names has to be there. Boards that come by themselves may have any
+    name."""
+    for at, name in _places(config.routing):
+        lead = name
+        while lead in config.servers and config.servers[lead].same_as:
+            lead = config.servers[lead].same_as
+        if lead != name and at[-1] == "elsewhere":
+            pi.fail(("routing", *at), f"{name} offers the same as {lead}: name {lead}")
+    boards_come = config.discovery.serial or config.discovery.mdns or config.dial.port
+    for at, why in () if boards_come else unknown_places(config):
+        pi.fail(("routing", *at), why)
+
+
+def unknown_places(config):
+    """Rows (keys under [pi.routing], why) of servers and boards that are named there and that this
+    file has not."""
+    known = (*config.servers, *config.boards)
+    told = "there is no server or board {} in this file; those are: " + (
+        ", ".join(known) or "none"
+    )
+    return [(at, told.format(name)) for at, name in _places(config.routing) if name not in known]
+
+
+def _places(routing):
+    """Yield (keys under [pi.routing], name) of the servers and boards that are named there."""
+    for tool, row in routing.get("tools", {}).items():
+        for key in ("elsewhere", "only"):
+            name = row.get(key, LOCAL).partition(":")[0]
+            if name != LOCAL:
+                yield ("tools", tool, key), name
+    for name in routing.get("upstreams", ()):
+        yield ("upstreams", name), name
 
 
 def _state(pi, environment):

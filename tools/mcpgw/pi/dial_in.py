@@ -50,7 +50,10 @@ class DialIn:
         self._log = log
         self._server = None
         self.strangers = set()
-        self._greetings = asyncio.Semaphore(4)  # a code costs tens of ms of a processor
+        # One code after the other: each costs tens of ms of a processor, a wrong one its pause;
+        # and between a look at who is known and the row of who is new nobody else shows one.
+        self._codes = asyncio.Lock()
+        self._tokens = asyncio.Semaphore(4)
 
     async def listen(self):
         """Begin. Raises UserError."""
@@ -91,8 +94,8 @@ class DialIn:
         hello = None
         try:
             hello = _read(line)
-            async with self._greetings:
-                name, token = await asyncio.to_thread(self._check, hello, connection.address)
+            async with self._tokens if "token" in hello else self._codes:
+                name, token = await _whole(self._check, hello, connection.address)
         except (PairingError, StoreError) as e:
             answer["error"] = str(e)
             if isinstance(e, StoreError):
@@ -253,8 +256,20 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
+async def _whole(function, *args):
+    """asyncio.to_thread() that ends with the thread, also when it is cancelled: who hangs up gives
+    its turn to nobody before it is over."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.gather(work, return_exceptions=True)
+        raise
+
+
 def _read(line):
-    """What a board's first line says (dict). Raises PairingError."""
+    """What a board's first line says: dict of name, id, and token or code. Raises
+    PairingError."""
     try:
         hello = json.loads(line)
     except (ValueError, RecursionError):
@@ -269,10 +284,9 @@ def _read(line):
     name, identity = hello.get("name"), hello.get("id")
     if not isinstance(name, str) or not isinstance(identity, str) or not _ID.fullmatch(identity):
         raise PairingError("its first line lacks name or id")
-    hello["name"] = _shown(name)
     for field in ("token", "code"):
         if isinstance(hello.get(field), str) and hello[field].isascii():
-            return hello
+            return {"name": _shown(name), "id": identity, field: hello[field]}
     raise PairingError("its first line has no token and no pairing code")
 
 

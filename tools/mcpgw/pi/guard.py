@@ -51,6 +51,10 @@ class Guard:
         token = headers.get(b"authorization", b"").partition(b" ")[2].strip()
         return self.whose(token.decode("latin-1"))
 
+    def holds(self, headers):
+        """Whether a request that was let in would still be, as far as its token goes."""
+        return b"authorization" not in headers or self.named(headers) is not None
+
     def check(self, method, path, headers, peer):
         """As transports/tcp.py has it."""
         said = headers.get(b"authorization")

@@ -24,6 +24,7 @@ from mcp_gw.protocol.results import error, progress
 from mcp_gw.protocol.server import DEFER
 from mcp_gw.route.upstream import error_of
 
+from ..bridge.calls import NoRoom
 from ..bridge.deliver import MAX_KEY, Busy, Deliveries, unpack
 from .gateway import DELIVER, hidden_from, is_board
 from .inside import Inside, InsideSession, Port
@@ -98,6 +99,7 @@ class Keyed:
                 lambda report: self._send(principal, key, params, report),
                 lambda: self._repeatable(tool),
                 on_progress,
+                str(principal or ""),
             )
 
         if self._calls.joins(HERE, key):
@@ -105,8 +107,10 @@ class Keyed:
         try:
             async with self._slots.turn(principal, destination):
                 return await run()
-        except Busy:
+        except (Busy, NoRoom) as e:
             self.busy += 1
+            if isinstance(e, NoRoom):
+                self._gateway.log(str(e))
             raise
 
     async def _send(self, principal, key, params, on_progress):
@@ -235,7 +239,7 @@ class Keyed:
         try:
             parts = await steps
         except Unavailable as e:
-            data = {"retry_ms": e.retry_ms} if isinstance(e, Busy) else None
+            data = {"retry_ms": e.retry_ms} if isinstance(e, (Busy, NoRoom)) else None
             parts = error(request.id, UPSTREAM_UNAVAILABLE, str(e), data)
         except NoAnswer as e:
             parts = error(request.id, UPSTREAM_TIMEOUT, str(e))

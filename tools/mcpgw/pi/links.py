@@ -9,6 +9,7 @@ from mcp_gw.errors import ConfigError
 
 from ..bridge import board as bridge
 from ..ports import PortError, choose_port, find_ports
+from ..words import counted
 from .config import Board
 from .dial_in import DialIn
 from .guard import Board as Principal
@@ -279,7 +280,8 @@ class _Prefixed:
         if now - self._since > _LINES_S:
             over, self._count, self._since = self._count - _MOST_LINES, 0, now
             if over > 0:
-                self._log.info(f"{self._name}: {over} lines were left out of this log")
+                lines = counted(over, "line was", "lines were")
+                self._log.info(f"{self._name}: {lines} left out of this log")
         self._count += 1
         if self._count > _MOST_LINES:
             return

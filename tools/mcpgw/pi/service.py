@@ -52,7 +52,7 @@ class Service:
         self.store = Store(config.store)
         self.gateway = PiGateway(config, __version__, log)
         try:
-            keys = KeyStore(config.store)
+            keys = KeyStore(config.store, share=config.outcomes_mb << 20)
             keys.alone()
         except Exception as e:
             raise explained(config.store, e) from e
@@ -181,6 +181,8 @@ class Service:
                 if said is None:
                     self.log.info(str(e))
                 said = str(e)
+            # Each time, also those that were let in while it was not known yet.
+            self.asgi.end_streams(self.guard.holds)
 
 
 def bound(host, port):

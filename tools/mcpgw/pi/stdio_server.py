@@ -13,7 +13,7 @@ from mcp_gw.route.held import Call, Held, is_new
 from mcp_gw.route.upstream import Upstream, unasked_type
 
 from .. import __version__
-from ..bridge.lines import lines_of
+from ..bridge.lines import head_of, lines_of
 from ..bridge.log import LineJoiner
 
 # The longest line taken from a server, bytes.
@@ -245,7 +245,7 @@ class StdioUpstream(Upstream):
                     if kind == 1:
                         self._take(line)
                     else:
-                        self._log.info(f"server {self.name}: a line over {MAX_LINE} bytes")
+                        self._too_long(line)
         except Exception as e:
             self._log.info(f"server {self.name}: {e!r}")
         finally:
@@ -341,6 +341,24 @@ class StdioUpstream(Upstream):
             self._asked(client.asked, client.method, params)
         elif event == core.INVALID:
             self._log.info(f"server {self.name}: {client.why}")
+
+    def _too_long(self, line):
+        """A line over the cap, of which the beginning is left. If it is an answer, whoever waits
+        for it is told, or, where it cannot be seen who that is, all who wait."""
+        self._log.info(f"server {self.name}: a line over {MAX_LINE} bytes")
+        head = head_of(line)
+        if b"method" in head or not (b"result" in head or b"error" in head):
+            return
+        told = f"{self.name}: an answer is longer than {MAX_LINE} bytes"
+        id = head.get(b"id")
+        if id is None:
+            for call in self._calls.values():
+                if not call.waits.done():
+                    call.waits.set_exception(NoAnswer(told + ", perhaps the one to this request"))
+            return
+        call = self._calls.get(int(id)) if id.isdigit() and len(id) < 16 else None
+        if call is not None and not call.waits.done():
+            call.waits.set_result((False, dumps({"code": -32603, "message": told})))
 
     def _progress(self, params):
         token = member(params, b"progressToken")

@@ -141,6 +141,11 @@ class Store:
         rows = self.rows("SELECT name, identity, about, changed FROM boards ORDER BY name")
         return [(name, identity, json.loads(about), at) for name, identity, about, at in rows]
 
+    def board_of(self, identity):
+        """The name under which a board is known, None for one that is not."""
+        rows = self.rows("SELECT name FROM boards WHERE identity=? ORDER BY name", identity)
+        return rows[0][0] if rows else None
+
     def put_board(self, name, identity, about):
         """Remember a board. about: dict."""
         row = name, identity, json.dumps(about), self._clock()

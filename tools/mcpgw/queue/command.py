@@ -10,6 +10,7 @@ import typer
 
 from .. import UserError
 from ..outputs import check_output, write_output
+from ..words import counted
 from . import outbox, source
 from .image import LOST, MENDED, Image
 from .repair import repair as repaired
@@ -79,20 +80,22 @@ def dump(
         return
     for row in rows:
         print(_line(row))
-    print(f"{len(rows)} records in {image.sectors} sectors{_summary(image)}")
+    print(f"{counted(len(rows), 'record')} in {counted(image.sectors, 'sector')}{_summary(image)}")
 
 
 def _line(row):
     text = f"{row['seq']:>6} {row['kind']!s:<8} {row['key']:<32} priority {row['priority']}"
     if row["marks"]:
-        text += f", tried {row['marks']} times" + (" or more" if row["marks"] == 7 else "")
+        text += f", tried {counted(row['marks'], 'time')}"
+        text += " or more" if row["marks"] == 7 else ""
     if "problem" in row:
         return f"{text}, {row['problem']}"
     if row["kind"] == "start":
         return f"{text} {row['start']}: began {row.get('began', 'at an unknown time')}"
     text += f", {row['upstream']} {row['tool']}, {row['bytes']} bytes, stored {row['stored']}"
     if row["kind"] == "outcome":
-        return f"{text}, {row['state']} after {row['attempts']} attempts, kept {row['kept_s']} s"
+        tried = counted(row["attempts"], "attempt")
+        return f"{text}, {row['state']} after {tried}, kept {row['kept_s']} s"
     return f"{text}, expires after {row['expires_s']} s"
 
 
@@ -101,7 +104,8 @@ def _summary(image):
     if image.blank:
         return " (blank)"
     if count[LOST]:
-        return f"; {count[LOST]} places are damaged: mcpgw queue verify says which"
+        places = counted(count[LOST], "place is", "places are")
+        return f"; {places} damaged: mcpgw queue verify says which"
     return ""
 
 
@@ -129,9 +133,10 @@ def verify(
     count = Counter(finding.level for finding in image.findings)
     wears = [head.wear for head in image.heads if head.wear is not None]
     print(
-        f"{len(image.records)} records; {count[LOST]} losses, {count[MENDED]} places that the"
-        f" board puts right, {len(image.bad)} bad sectors; erased {min(wears, default=0)} to"
-        f" {max(wears, default=0)} times"
+        f"{counted(len(image.records), 'record')}; {counted(count[LOST], 'loss', 'losses')},"
+        f" {counted(count[MENDED], 'place')} that the board puts right,"
+        f" {counted(len(image.bad), 'bad sector')}; erased {min(wears, default=0)} to"
+        f" {counted(max(wears, default=0), 'time')}"
     )
     raise typer.Exit(code)
 
@@ -172,5 +177,6 @@ def repair(
     for s in new.doubtful:
         print(f"sector {s}, which the board had left out as worn, was needed: use another chip")
     if new.salvaged:
-        print(f"{new.salvaged} records come from sectors with a damaged header")
-    print(f"{output}: {new.kept} records, {len(new.lost)} lost")
+        come = counted(new.salvaged, "record comes", "records come")
+        print(f"{come} from sectors with a damaged header")
+    print(f"{output}: {counted(new.kept, 'record')}, {len(new.lost)} lost")

@@ -4,6 +4,7 @@ wrong with it on the way."""
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ..words import counted
 from . import QueueError, fields
 from .fields import BLANK, HEAD, SECTOR_HEAD, SIXTEEN, Part
 
@@ -200,7 +201,8 @@ class Image:
         text = "the header is damaged; a board takes the sector for a free one"
         if count := len(lost_parts(self.data, s)):
             # A sector that was being erased looks the same, with records that were delivered.
-            text += f". {count} records in it have good checksums: see repair --salvage"
+            good = "record in it has a good checksum", "records in it have good checksums"
+            text += f". {counted(count, *good)}: see repair --salvage"
         self._find(s * SECTOR, MENDED, text)
 
     def _scan(self, sector):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..outputs import check_output, write_output
+from ..words import counted
 from . import huggingface, mgt, readers, training
 from .core import Core
 from .vocabulary import FLAGS, LOWER_STEMS, STYLES, VocabularyError
@@ -32,7 +33,8 @@ def _write(vocabulary, path):
     print(f"{path}: {count:,} tokens, {len(data):,} bytes, split as {STYLES[vocabulary.style]}")
     left = [text for text, id in vocabulary.others if id not in vocabulary.specials]
     if left:
-        print(f"{len(left)} tokens that no text is encoded to are kept for decoding only")
+        kept = "is kept" if len(left) == 1 else "are kept"
+        print(f"{counted(len(left), 'token')} that no text is encoded to {kept} for decoding only")
 
 
 @contextlib.contextmanager
