@@ -166,7 +166,9 @@ class Hub:
             if kind == "tools":
                 before = self.router.absent(upstream)
                 changed, left_out = await self.router.refresh(upstream)
-                self._tell_absent(upstream, before)
+                name = upstream.same_as or upstream.name
+                for tool in self.router.absent(upstream) - before:
+                    gateway.log("%s has no tool %s, but it is queueable here\n" % (name, tool))
             else:
                 changed, left_out = await self.others.refresh(upstream, kind)
                 if kind == "resources":
@@ -184,14 +186,6 @@ class Hub:
         if changed:
             getattr(gateway, kind + "_changed")()
         return True
-
-    def _tell_absent(self, upstream, before):
-        """Say which tools are queueable and not there. before: those of which it was said."""
-        for name in self.router.absent(upstream):
-            if name not in before:
-                told = "%s: it has no tool %s, which is queueable here: calls that wait for it"
-                told %= (upstream.same_as or upstream.name, name)
-                self._gateway.log(told + " fail, unless it comes\n")
 
     def get_prompt(self, request, port, buf):
         """Pass on a prompts/get of a prompt that the gateway has not; False: nobody has it."""

@@ -35,7 +35,7 @@ def test_a_queueable_tool_that_the_server_has_not_is_told(opened):
         return wire.answer_upstream(payload, {"resultType": "complete", "tools": tools})[1]
 
     (line,) = told(reachable(wire, TOOLS))
-    assert line.startswith("office: it has no tool log_reeding, which is queueable here: ")
+    assert line.startswith("office has no tool log_reeding, but it is queueable here")
     assert told(listed(TOOLS)) == []
     # It comes, and goes again.
     more = [{"name": "log_reeding", "inputSchema": {"type": "object"}}]
