@@ -312,7 +312,10 @@ class Log(Reader):
         if not self.is_blank(at, at + n):
             return False
         mark = memoryview(self.head)[:1]
-        self.dev.read(addr + layout.MARKS, mark)
+        try:
+            self.dev.read(addr + layout.MARKS, mark)
+        except OSError:
+            return False
         return not mark[0]
 
     def last_good(self):

@@ -183,9 +183,7 @@ def compact(ring, i, n, usable):
         # settles it.
         raise FlashError(5)
     ring.flush()
-    ring.spoiled = dst
     ring.program_mark(dst * ring.dev.sector_size + layout.DONE)
-    ring.spoiled = -1
     # From here on the copies are the records.
     for s in order[i : i + whole]:
         ring.retire(s)

@@ -329,8 +329,9 @@ class Sectors(Log):
         """Program a mark byte to 0; FlashError if it does not count as programmed then."""
         self.dev.program(addr, b"\0")
         back = self._view[:1]
-        self.dev.read(addr, back)
+        self._fetch(addr, back)
         if not layout.cleared(back[0]):
+            self.spoiled = addr // self._size
             raise FlashError(5)
 
     def mark_acked(self, addr):

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from mcpgw.queue.image import LOST, Image, start_of
 from mcpgw.queue.repair import repair
 
 from mcp_gw.errors import QueueFull
-from mcp_gw.queue import updates
+from mcp_gw.queue import layout, ring_twin, updates
 from mcp_gw.queue.log import NotAQueue
 from mcp_gw.queue.nor_fault import MODES, FaultNor, PowerCut
 from mcp_gw.queue.nor_kept import RamNor
@@ -152,6 +153,60 @@ def test_both_find_the_same_after_bits_flipped(number, seed):
         good = {seq: row for seq, row in boards.items() if row[3] is not None}
         assert board_reads(new.data) == good
         assert len(new.lost) == len(boards) - len(good)
+
+
+def test_both_say_the_same_of_a_header():
+    """Of few ones, few zeros, and of one of each kind with some bits of it changed."""
+    rng = random.Random(1)
+    names = {
+        layout.VALID: {"valid"},
+        layout.BLANK: {"blank"},
+        layout.AHEAD: {"ahead"},
+        layout.ZERO: {"retired"},
+        layout.SUSPECT: {"suspect"},
+        layout.JUNK: {"damaged", "given up", "retired"},  # a flipped bit of a retired one is told
+    }
+    found = Counter()
+    good = bytearray(32)
+    layout.pack_sector(good, 4096, 0, 7, 3, 9, 0)
+    wear = good[8:12]
+    for n in range(20_000):
+        kinds = good, bytes(32), b"\xff" * 32, bytes(8) + wear + bytes(20)
+        head = bytearray(kinds[n % 4])
+        for _ in range(rng.choice((0, 1, 1, 2, 4, 12, 20))):
+            bit = rng.choice((rng.randrange(256), rng.randrange(64, 96), rng.randrange(232, 256)))
+            head[bit // 8] ^= 1 << bit % 8
+        if n % 8 == 0:
+            head[29] = 0
+        if n % 16 == 0:
+            head[30] = rng.choice((0, 0xFE, 0xFC))
+        what = ring_twin.header(memoryview(bytes(head)), 0, bytearray(64))
+        assert fields.sector_head(bytes(head)).what in names[what], head.hex()
+        found[what] += 1
+    assert min(found[what] for what in names) > 50, found
+
+
+def test_two_headers_of_one_generation():
+    """Firmware of before may have left them; both take the same one."""
+    data, _ = stored()
+    used = Image(data).records[-1].parts[-1].at // 4096
+    for other in set(range(4)) - {used}:
+        image = bytearray(data)
+        image[other * 4096 : other * 4096 + 4096] = b"\xff" * 4096
+        image[other * 4096 : other * 4096 + 32] = data[used * 4096 : used * 4096 + 32]
+        assert host_reads(Image(bytes(image))) == board_reads(bytes(image))
+
+
+def test_an_image_without_a_header_is_looked_at_if_asked():
+    image = Image(b"\xff" * (3 * 4096), strict=False)
+    assert image.blank and image.records == []
+
+
+def test_a_record_that_is_kept_is_not_void():
+    """All its marks, 0, would say that; the board writes them only to what it gave up."""
+    head = bytearray(20)
+    layout.pack_record(head, 1, 0, 1, 0, 0, 0, 5, marks=0)
+    assert fields.part_head(fields.Part(0, bytes(head), b""), 5, 0)[layout.MARKS] == 0x80
 
 
 def stored(count=12, sectors=4):

@@ -77,6 +77,27 @@ def test_a_byte_that_cannot_be_programmed():
                 assert (ring.bad, ring.capacity) == (1, 2 * (SIZE - 32))
 
 
+def test_an_exception_of_another_kind_leaves_no_sector_out():
+    """Ctrl-C as a compaction is put in force."""
+
+    class Stopped(Small):
+        def program(self, addr, data):
+            if addr % SIZE == layout.DONE and not self.stopped:
+                self.stopped = True
+                raise KeyboardInterrupt
+            super().program(addr, data)
+
+    dev = Stopped(3)
+    dev.stopped = False
+    oracle = Oracle()
+    ring = oracle.mount(dev)
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            oracle.work(ring, Rng(1), 5, 8, 200)
+    ring.append(1, b"on", [bytes(20)])
+    assert (ring.bad, ring.capacity) == (0, 2 * (SIZE - 32))
+
+
 def test_a_done_byte_that_cannot_be_programmed():
     """What was compacted into the sector is still whole where it was."""
     for seed in range(soak.count(60, 1000)):

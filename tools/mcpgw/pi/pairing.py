@@ -57,6 +57,7 @@ class Pairing:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._wrong = {}  # address -> (how often it was wrong, when last)
+        store.write("DROP TABLE IF EXISTS pairing")  # of versions before
         store.write(_SCHEMA)
 
     def new(self, name="", ttl_s=CODE_TTL_S):

@@ -126,13 +126,15 @@ def sector_head(head):
             head[LAST_GOOD],
         )
     rest = head[:8] + head[12:DONE]
-    if rest == bytes(24) and head[8:12] != bytes(4):
+    # No erase count has so few ones, with its check.
+    counted = int.from_bytes(head[8:12], "little").bit_count() > SUSPECT_ONES // 4
+    if rest == bytes(24) and counted:
         return SectorHead("retired", wear)
     if rest == BLANK * 24:
         return SectorHead("blank" if head[8:12] == BLANK * 4 else "ahead", wear)
     if wear is not None and int.from_bytes(rest, "little").bit_count() == 1:
         return SectorHead("retired", wear)  # a bit of it flipped
-    if int.from_bytes(head, "little").bit_count() <= SUSPECT_ONES:
+    if not counted and int.from_bytes(head, "little").bit_count() <= SUSPECT_ONES:
         return SectorHead("suspect", wear)
     return SectorHead("damaged", wear)
 
@@ -209,6 +211,8 @@ def part_at(data, at, end, start, repair=True):
 
 
 def part_head(part, seed, offset):
-    """The 20 bytes of `part` in another sector, at another place; its marks stay."""
+    """The 20 bytes of `part` in another sector, at another place; its marks stay, but that which
+    none but a void record has."""
     head = part.head[:COVERED]
-    return head + struct.pack("<I", crc32(head, seed ^ offset)) + part.head[MARKS:HEAD]
+    marks = bytes([part.head[MARKS] | 0x80])
+    return head + struct.pack("<I", crc32(head, seed ^ offset)) + marks + part.head[ACK:HEAD]

@@ -160,7 +160,7 @@ class Image:
         valid = [head for head in self.heads if head.what == "valid"]
         return max(valid, key=lambda head: head.generation)
 
-    def _data_sectors(self, newest):
+    def _data_sectors(self, newest=None):
         """Sectors with records, in order. Tells what is wrong with headers."""
         stamps = [h.generation for h in self.heads if h.what == "valid" and h.flags & fields.STAMP]
         stamp = max(stamps, default=0)
@@ -179,6 +179,8 @@ class Image:
                 self._find(at, MENDED, "power failed as the sector was given up; void")
             elif head.what != "valid":
                 continue
+            elif head is not newest and head.generation == newest.generation:
+                self._find(at, MENDED, "another sector has its generation, too: void")
             elif head.flags & fields.STAMP:
                 if head.generation < stamp:
                     self._find(at, MENDED, "a stamp older than the newest")
