@@ -205,9 +205,10 @@ int ring_judge(const ring_source_t *source, uint8_t *buf, uint32_t *f, uint32_t 
     f[RING_FROM] = get32(buf + 16);
     if (what != RING_VALID || (generation >= f[RING_GENERATION] && s != f[RING_NEWEST])) {
         // A header torn at some time, whose weak bits may make it valid at another, when something else has
-        // its generation; or as early as at the second look.
-        bool leave = what == RING_BLANK || what == RING_ZERO || f[RING_NEWEST] == NO_SECTOR;
-        return leave ? RING_VOID : RING_RETIRED;
+        // its generation; or as early as at the second look. And one that may only read as retired: once KEPT,
+        // GONE does not make it void.
+        bool leave = what == RING_BLANK || (what == RING_ZERO && !cleared(buf[KEPT]));
+        return leave || f[RING_NEWEST] == NO_SECTOR ? RING_VOID : RING_RETIRED;
     }
     if ((buf[6] & STAMP) != 0) {
         return RING_VOID;

@@ -100,7 +100,7 @@ class Log(Reader):
         for s in self._outs:
             if s == self.active:
                 self._closed = True
-            elif s not in list(self.order) and self.wears[s] != OUT:
+            if not self.live[s] and self.wears[s] != OUT:
                 self.wears[s] = OUT
                 self.bad += 1
         self._busy = False
@@ -298,13 +298,13 @@ class Log(Reader):
         self._end = last
         if last is None:
             return
-        if not self._body_good(*last[:3]) or self._is_void(*last[:2]):
+        if not self._body_good(*last[:3]) or self._is_void(last):
             self._drop_last()
 
-    def _is_void(self, addr, length):
+    def _is_void(self, last):
         # A start has found it torn and was cut while it said so: it may read well by now, but its
         # ack is weak. A start that found it good has said so behind it.
-        at = addr + layout.padded(length)
+        at = last[0] + layout.padded(last[1], last[6])
         n = 16
         if at + HEAD > self.end:
             at = self.last_good()
@@ -313,7 +313,7 @@ class Log(Reader):
             return False
         mark = memoryview(self.head)[:1]
         try:
-            self.dev.read(addr + layout.MARKS, mark)
+            self.dev.read(last[0] + layout.MARKS, mark)
         except OSError:
             return False
         return not mark[0]

@@ -227,8 +227,10 @@ class Ring(Sectors):
         """
         try:
             self.mount()
-            if self._last_opened >= 0:
-                self.settle_now()
+            new = self._last_opened < 0
+            self.settle_now()
+            if new:
+                return
         except NotAQueue:
             # Sectors of another format would keep this one from mounting.
             for s in range(self.dev.sectors):

@@ -172,8 +172,10 @@ def judge(src, buf, f, s):
     f[_TO] = generation
     if what != VALID or generation >= f[_GENERATION] and s != f[_NEWEST]:
         # A header torn at some time, whose weak bits may make it valid at another, when something
-        # else has its generation; or as early as at the second look.
-        return _VOID if what in (BLANK, ZERO) or f[_NEWEST] == _NO_SECTOR else _RETIRED
+        # else has its generation; or as early as at the second look. And one that may only read as
+        # retired: once KEPT, GONE does not make it void.
+        leave = what == BLANK or what == ZERO and not cleared(buf[KEPT])
+        return _VOID if leave or f[_NEWEST] == _NO_SECTOR else _RETIRED
     if buf[6] & layout.STAMP:
         return _VOID
     if generation < f[_STAMP_AT] or buf[6] & layout.COMPACTED and not cleared(buf[layout.DONE]):

@@ -28,7 +28,6 @@ _FILL = const(47)
 _ROOM = const(48)
 _NONE = 0xFFFFFFFF
 _RAW = const(0)
-_LIVE = const(1)
 _CONTINUES = const(0x40)
 
 
@@ -122,7 +121,7 @@ class Sectors(Log):
         # Whatever stands before the tail may be weak: what an earlier start gave up, and was cut.
         active = self.active
         if self._end:
-            at = self._end[0] + layout.padded(self._end[1])
+            at = self._end[0] + layout.padded(self._end[1], self._end[6])
         else:
             last = at = self.first(active)
             while at < tail and self.seek(active, at, _RAW) and self.f[0] < tail:
@@ -185,7 +184,9 @@ class Sectors(Log):
     # Sectors
 
     def free_sectors(self):
-        return self.dev.sectors - self.bad - len(self.order)
+        # An active one that is left out counts as both, until another is opened.
+        twice = self.active >= 0 and self.wears[self.active] == OUT
+        return self.dev.sectors - self.bad - len(self.order) + twice
 
     def empty(self, s):
         """Whether sector s has no live records."""

@@ -293,3 +293,16 @@ def test_a_format_that_is_cut():
                     except (PowerCut, QueueFull):
                         discarded += gone
     assert discarded
+
+
+def test_the_first_format_that_is_cut():
+    """Of flash that is blank: it mounts, or is still to be taken over."""
+    for mode in nor_fault.MODES:
+        for at in range(5):
+            for seed in range(soak.count(10, 300)):
+                dev = device(b"\xff" * (3 * Small.sector_size), seed, Small)
+                dev.cut(at, mode)
+                with contextlib.suppress(PowerCut):
+                    Ring(dev).format()
+                ring = Oracle().begin(power_up(dev))
+                assert ring.bad == 0

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS calls (
     ok INTEGER,               -- 1: answer is a result, 0: answer is a JSON-RPC error
     answer BLOB,              -- JSON text
     changed REAL NOT NULL,    -- unix time
-    board TEXT NOT NULL DEFAULT '',  -- who sent it first
+    board TEXT NOT NULL DEFAULT '*',  -- who sent it first; '*': not known, of versions before
     PRIMARY KEY (upstream, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS calls_changed ON calls (changed);
@@ -84,7 +84,7 @@ class KeyStore:
         self._db.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
         columns = [row[1] for row in self._db.execute("PRAGMA table_info(calls)")]
         if "board" not in columns:
-            self._db.execute("ALTER TABLE calls ADD COLUMN board TEXT NOT NULL DEFAULT ''")
+            self._db.execute("ALTER TABLE calls ADD COLUMN board TEXT NOT NULL DEFAULT '*'")
         self._db.execute("COMMIT")
 
     def close(self):

@@ -96,8 +96,9 @@ class Pairing:
                 raise PairingError("too many wrong pairing codes; wait", wait)
             number, name, why, again = self._look(_plain(code), identity, now)
             if why is None:
-                known = None if again else self._store.board_of(identity)
-                if known not in (None, name):
+                known = [] if again else self._store.names_of(identity)
+                if known and name not in known:
+                    known = known[0]
                     raise PairingError(
                         f"a board of this id is paired already, as {known}: make a code for it,"
                         f" mcpgw pi code --name {known}, or mcpgw pi forget {known} first"

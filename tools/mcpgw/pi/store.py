@@ -141,10 +141,10 @@ class Store:
         rows = self.rows("SELECT name, identity, about, changed FROM boards ORDER BY name")
         return [(name, identity, json.loads(about), at) for name, identity, about, at in rows]
 
-    def board_of(self, identity):
-        """The name under which a board is known, None for one that is not."""
+    def names_of(self, identity):
+        """The names (list of str) under which a board is known."""
         rows = self.rows("SELECT name FROM boards WHERE identity=? ORDER BY name", identity)
-        return rows[0][0] if rows else None
+        return [name for (name,) in rows]
 
     def put_board(self, name, identity, about):
         """Remember a board. about: dict."""
